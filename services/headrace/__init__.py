@@ -1,0 +1,3 @@
+"""Headrace, an AI inference mesh."""
+
+__version__ = "0.1.0"

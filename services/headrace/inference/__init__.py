@@ -1,0 +1,1 @@
+"""Models, batching and execution."""

@@ -1,0 +1,1 @@
+"""Traces: receives them, keeps them bounded, answers questions about them."""

@@ -1,0 +1,1 @@
+"""One machine: the supervisor, its keys, its configuration and the gateway's."""

@@ -1,0 +1,1 @@
+"""Programs of the repository itself: they are run by `make`, never by the mesh."""
