@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from math import ceil
 
 import grpc
+import structlog
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo
 from google.rpc.status_pb2 import Status
+
+log = structlog.get_logger(__name__)
 
 RUNTIME_DOMAIN = "runtime.headrace"
 
@@ -100,12 +103,17 @@ def code_number(code: grpc.StatusCode) -> int:
 
 def rejection(error: HeadraceError, codes: CodeTable) -> Rejection:
     """The wire form of `error`; a reason that the table lacks is a fault of ours."""
-    code = codes.get((error.domain, error.reason)) or RUNTIME_CODES.get((error.domain, error.reason))
+    code = codes.get((error.domain, error.reason)) or RUNTIME_CODES.get(
+        (error.domain, error.reason)
+    )
     if code is None:
         return INTERNAL
     number = code_number(code)
     status = Status(code=number, message=error.message)
-    _pack(status, ErrorInfo(reason=error.reason, domain=error.domain, metadata=error.metadata))
+    _pack(
+        status,
+        ErrorInfo(reason=error.reason, domain=error.domain, metadata=error.metadata),
+    )
     if error.violations:
         _pack(
             status,
@@ -128,7 +136,9 @@ def rejection(error: HeadraceError, codes: CodeTable) -> Rejection:
         )
     if error.retry_after_s is not None:
         _pack(status, RetryInfo(retry_delay=_duration(error.retry_after_s)))
-    return Rejection(number, error.message, status.SerializeToString(), error.retry_after_s)
+    return Rejection(
+        number, error.message, status.SerializeToString(), error.retry_after_s
+    )
 
 
 def retry_after_header(retry_after_s: float) -> str:
@@ -142,7 +152,9 @@ def _duration(seconds: float) -> Duration:
     return duration
 
 
-def _pack(status: Status, detail: BadRequest | ErrorInfo | QuotaFailure | RetryInfo) -> None:
+def _pack(
+    status: Status, detail: BadRequest | ErrorInfo | QuotaFailure | RetryInfo
+) -> None:
     packed = Any()
     packed.Pack(detail)
     status.details.append(packed)
@@ -155,3 +167,16 @@ def _internal() -> Rejection:
 
 INTERNAL = _internal()
 """What a caller sees of a fault of ours."""
+
+
+def rejected(error: Exception, codes: CodeTable) -> Rejection:
+    """What the caller is told of `error`; a fault of ours is logged and kept from it.
+
+    Only the boundaries of the transports call this, in their one `except Exception`.
+    """
+    if isinstance(error, HeadraceError):
+        found = rejection(error, codes)
+        if found is not INTERNAL:
+            return found
+    log.error("call failed", exc_info=error)
+    return INTERNAL

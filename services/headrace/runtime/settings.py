@@ -69,7 +69,9 @@ class SettingsReader:
         if self._problems:
             raise SettingsError(self._problems)
 
-    def _take(self, key: str, default: T, parse: Callable[[str], T], expected: str) -> T:
+    def _take(
+        self, key: str, default: T, parse: Callable[[str], T], expected: str
+    ) -> T:
         name = f"{self._prefix}_{key}"
         self._read.add(name)
         text = self._values.get(name)

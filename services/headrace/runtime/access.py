@@ -1,0 +1,158 @@
+"""Who may call what: identity from the gateway or from a token, scopes per method.
+
+Default deny: a method that the table does not name is refused to everybody.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import jwt
+from jwt import PyJWKSet
+
+from headrace.runtime.errors import HeadraceError
+from headrace.runtime.rpc import Caller
+
+OPEN = ""
+"""The scope of a method that needs no token."""
+
+INFER, OBSERVE, OPERATE = "infer", "observe", "operate"
+
+TENANT_HEADER = "x-tenant-id"
+SCOPES_HEADER = "x-headrace-scopes"
+TOKEN_ID_HEADER = "x-headrace-token-id"
+ISSUER = AUDIENCE = "headrace"
+ALGORITHM = "ES256"
+
+MAX_TOKENS_REMEMBERED = 1024
+_PREFIX = "bearer "
+
+
+class Access:
+    """A table from full method path to the scope that it needs."""
+
+    def __init__(self, scopes: Mapping[str, str]) -> None:
+        self._scopes = dict(scopes)
+
+    def is_open(self, path: str) -> bool:
+        """Whether anybody may call `path`, with no token."""
+        return self._scopes.get(path) == OPEN
+
+    def check(self, path: str, caller: Caller) -> None:
+        """Raises SCOPE_MISSING, or UNAUTHENTICATED for a caller without a name."""
+        scope = self._scopes.get(path)
+        if scope == OPEN or (scope in caller.scopes and caller.tenant):
+            return
+        if not caller.tenant:
+            raise unauthenticated("no bearer token", "missing")
+        raise HeadraceError(
+            "SCOPE_MISSING",
+            f"the token's scopes do not allow {path}",
+            {"method": path, "scope": scope or "none"},
+        )
+
+
+def caller_from_headers(headers: Iterable[tuple[str, str]]) -> Caller:
+    """The caller whom the gateway verified.
+
+    Raises UNAUTHENTICATED without a tenant, HEADER_INVALID when an identity
+    header occurs twice: of two values one is somebody else's.
+    """
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name in (TENANT_HEADER, SCOPES_HEADER, TOKEN_ID_HEADER):
+            if name in found:
+                raise HeadraceError(
+                    "HEADER_INVALID", f"header {name} occurs twice", {"header": name}
+                )
+            found[name] = value
+    tenant = found.get(TENANT_HEADER, "")
+    if not tenant:
+        raise unauthenticated("no tenant", "missing")
+    return Caller(
+        tenant,
+        frozenset(found.get(SCOPES_HEADER, "").split()),
+        found.get(TOKEN_ID_HEADER, ""),
+    )
+
+
+class TokenVerifier:
+    """Verifies bearer tokens by the public keys in a JWKS file.
+
+    The file is read again when it changes. Verified tokens are remembered, at
+    most `MAX_TOKENS_REMEMBERED` of them, until they expire.
+    """
+
+    def __init__(self, jwks: Path) -> None:
+        self._path = jwks
+        self._stamp = -1
+        self._keys: PyJWKSet | None = None
+        self._known: dict[str, tuple[Caller, float]] = {}
+        self._lock = threading.Lock()
+
+    def verify(self, authorization: str) -> Caller:
+        """The caller of a header `Bearer …`; raises UNAUTHENTICATED."""
+        if authorization[: len(_PREFIX)].lower() != _PREFIX:
+            raise unauthenticated(
+                "the authorization header holds no bearer token", "scheme"
+            )
+        token = authorization[len(_PREFIX) :].strip()
+        with self._lock:
+            self._reread()
+            known = self._known.get(token)
+            if known is None or known[1] <= time.time():
+                known = self._remember(token, self._decode(token))
+        return known[0]
+
+    def _decode(self, token: str) -> tuple[Caller, float]:
+        try:
+            key = self._key(jwt.get_unverified_header(token).get("kid"))
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                options={"require": ["exp", "iat", "jti", "tenant", "scope"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise unauthenticated("the token has expired", "expired") from None
+        except jwt.PyJWTError:
+            raise unauthenticated("the token can't be verified", "invalid") from None
+        caller = Caller(
+            str(claims["tenant"]),
+            frozenset(str(claims["scope"]).split()),
+            str(claims["jti"]),
+        )
+        return caller, float(claims["exp"])
+
+    def _remember(
+        self, token: str, entry: tuple[Caller, float]
+    ) -> tuple[Caller, float]:
+        if len(self._known) >= MAX_TOKENS_REMEMBERED:
+            self._known.pop(next(iter(self._known)))
+        self._known[token] = entry
+        return entry
+
+    def _key(self, kid: object) -> jwt.PyJWK:
+        for key in self._keys.keys if self._keys else ():
+            if key.key_id == kid:
+                return key
+        raise jwt.InvalidTokenError("unknown key")
+
+    def _reread(self) -> None:
+        try:
+            stamp = self._path.stat().st_mtime_ns
+            if stamp != self._stamp:
+                self._keys = PyJWKSet.from_json(self._path.read_text())
+                self._known.clear()
+                self._stamp = stamp
+        except (OSError, jwt.PyJWKSetError, ValueError):
+            if self._keys is None:  # closed: without keys nothing is verified
+                raise unauthenticated("no token can be verified now", "keys") from None
+
+
+def unauthenticated(message: str, problem: str) -> HeadraceError:
+    """The error of a call whose caller is not known."""
+    return HeadraceError("UNAUTHENTICATED", message, {"problem": problem})

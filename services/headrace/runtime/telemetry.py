@@ -1,0 +1,243 @@
+"""Traces and metrics of one process, made once and passed as an argument.
+
+Spans leave in batches by OTLP over gRPC; a full queue drops the newest and the
+number of drops is a metric. Whether a call is traced is decided from the
+`traceparent` header before any span exists, so an unsampled call costs next to
+nothing.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    set_span_in_context,
+)
+from opentelemetry.context import Context
+from prometheus_client import CollectorRegistry, Counter
+
+from headrace.runtime.metrics import SECONDS_BUCKETS, LoopHistogram, Series
+from headrace.runtime.settings import SettingsReader
+
+CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+# Codes for which OpenTelemetry's RPC conventions mark a server span as failed.
+SERVER_FAULTS = frozenset(
+    code.value[0]
+    for code in (
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    )
+)
+
+# Version ff and identifiers of zeros are invalid (W3C Trace Context, section 3.2).
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+)
+
+EXPORT_QUEUE_SPANS = 8192
+EXPORT_BATCH_SPANS = 512
+EXPORT_DELAY_MS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """Where spans go, and how many traces start here.
+
+    `otlp` lists OTLP gRPC receivers, `host:port` or `unix:/path`; each gets
+    every span. `sample_ratio` holds for traces that begin in this process.
+    """
+
+    otlp: tuple[str, ...] = ()
+    sample_ratio: float = 1.0
+
+    @classmethod
+    def read(cls, values: Mapping[str, str]) -> "TelemetrySettings":
+        reader = SettingsReader(values, "HEADRACE_TELEMETRY")
+        settings = cls(
+            otlp=tuple(part for part in reader.text("OTLP", "").split(",") if part),
+            sample_ratio=reader.number("SAMPLE_RATIO", 1.0, low=0.0, high=1.0),
+        )
+        reader.finish()
+        return settings
+
+
+class Telemetry:
+    """The tracer and the metrics of one process."""
+
+    def __init__(
+        self, service: str, provider: TracerProvider, sample_ratio: float = 1.0
+    ) -> None:
+        self.service = service
+        self.tracer: Tracer = provider.get_tracer("headrace")
+        self.registry = CollectorRegistry()
+        self.dropped_spans = Counter(
+            "headrace_telemetry_dropped_spans",
+            "Spans that no receiver took.",
+            registry=self.registry,
+        )
+        self._ratio = sample_ratio
+        self._calls = LoopHistogram(
+            "rpc_server_call_duration_seconds",
+            "Time from a request's arrival to its answer.",
+            ("rpc_method", "rpc_response_status_code"),
+            SECONDS_BUCKETS,
+            self.registry,
+        )
+        self._series: dict[tuple[str, int], Series] = {}
+
+    def begin(self, path: str, traceparent: str | None) -> Span:
+        """The server span of a call of method `path`.
+
+        A valid `traceparent` decides whether it is recorded; without one, the
+        sample ratio does. Ends in `end`.
+        """
+        parts = TRACEPARENT.fullmatch(traceparent) if traceparent else None
+        if parts is None:
+            return (
+                self._start(path, Context())
+                if random.random() < self._ratio
+                else INVALID_SPAN
+            )
+        if parts[3][1] not in "13579bdf":
+            return INVALID_SPAN
+        return self._start(
+            path, set_span_in_context(NonRecordingSpan(_span_context(parts)), Context())
+        )
+
+    def end(self, path: str, span: Span, code: int, seconds: float) -> None:
+        """Ends the span and counts the call; `code` is gRPC's number."""
+        series = self._series.get((path, code))
+        if series is None:
+            series = self._calls.series(path[1:], CODE_NAMES.get(code, "UNKNOWN"))
+            self._series[path, code] = series
+        series.observe(seconds)
+        if span.is_recording():
+            span.set_attribute(
+                "rpc.response.status_code", CODE_NAMES.get(code, "UNKNOWN")
+            )
+            if code in SERVER_FAULTS:
+                span.set_status(StatusCode.ERROR)
+            span.end()
+
+    def _start(self, path: str, context: Context) -> Span:
+        return self.tracer.start_span(
+            path[1:],
+            context=context,
+            kind=SpanKind.SERVER,
+            attributes={"rpc.system.name": "grpc", "rpc.method": path[1:]},
+        )
+
+
+def parse_traceparent(header: str) -> SpanContext | None:
+    """W3C's traceparent; None when it is malformed, as the standard asks."""
+    parts = TRACEPARENT.fullmatch(header)
+    return _span_context(parts) if parts else None
+
+
+def trace_id_of(span: Span, traceparent: str | None) -> str:
+    """The call's trace, sampled or not: 32 hexadecimal digits, empty without one."""
+    if span is not INVALID_SPAN:
+        return f"{span.get_span_context().trace_id:032x}"
+    parts = TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    return parts[1] if parts else ""
+
+
+def _span_context(parts: re.Match[str]) -> SpanContext:
+    return SpanContext(
+        int(parts[1], 16),
+        int(parts[2], 16),
+        is_remote=True,
+        trace_flags=TraceFlags(int(parts[3], 16)),
+    )
+
+
+class CountedExporter(SpanExporter):
+    """Counts the spans that the exporter inside gave up on."""
+
+    def __init__(self, inner: SpanExporter, dropped: Counter) -> None:
+        self._inner = inner
+        self._dropped = dropped
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._inner.export(spans)
+        if result is not SpanExportResult.SUCCESS:
+            self._dropped.inc(len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+
+@asynccontextmanager
+async def telemetry(
+    service: str, settings: TelemetrySettings, replica: str = ""
+) -> AsyncIterator[Telemetry]:
+    """The process's telemetry; flushes what is queued when it closes.
+
+    `replica` is OpenTelemetry's service.instance.id.
+    """
+    provider = TracerProvider(
+        sampler=ALWAYS_ON, resource=_resource(service, replica), shutdown_on_exit=False
+    )
+    result = Telemetry(service, provider, settings.sample_ratio)
+    for target in settings.otlp:
+        provider.add_span_processor(
+            BatchSpanProcessor(
+                CountedExporter(
+                    OTLPSpanExporter(endpoint=target, insecure=True, timeout=5),
+                    result.dropped_spans,
+                ),
+                max_queue_size=EXPORT_QUEUE_SPANS,
+                max_export_batch_size=EXPORT_BATCH_SPANS,
+                schedule_delay_millis=EXPORT_DELAY_MS,
+            )
+        )
+    try:
+        yield result
+    finally:
+        await asyncio.to_thread(provider.shutdown)
+
+
+def quiet(
+    service: str = "test", sample_ratio: float = 1.0
+) -> tuple[Telemetry, InMemorySpanExporter]:
+    """Telemetry that sends nothing, and the exporter that keeps its spans."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return Telemetry(service, provider, sample_ratio), exporter
+
+
+def _resource(service: str, replica: str) -> Resource:
+    attributes = {"service.name": service, "service.namespace": "headrace"}
+    if replica:
+        attributes["service.instance.id"] = replica
+    return Resource(attributes)
