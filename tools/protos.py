@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 SERVICES = ROOT / "services"
 GOOGLEAPIS = ROOT / ".googleapis"
+# google/protobuf/*.proto, which grpcio-tools carries.
+WELL_KNOWN = files("grpc_tools") / "_proto"
 # The three files of google.api that the REST bridge imports (annotations imports http).
 GOOGLE_API = ("annotations.proto", "http.proto", "httpbody.proto")
 
@@ -38,8 +40,8 @@ def lay_googleapis(target: Path = GOOGLEAPIS) -> None:
         (folder / name).write_bytes(files("google.api").joinpath(name).read_bytes())
 
 
-def generate(target: Path = SERVICES) -> list[Path]:
-    """Generates code for every proto under `target`; returns what was written, relative to it."""
+def generate(target: Path) -> list[Path]:
+    """Generates code for every proto under the empty folder `target`; returns the files, relative to it."""
     lay_googleapis()
     protos = sorted(PROTOS.rglob("*.proto"))
     # A file without a service gets no *_pb2_grpc: it would be an empty module.
@@ -78,13 +80,17 @@ def _protoc(protos: Iterable[Path], target: Path, plugins: Iterable[str]) -> Non
     outputs = [f"--{plugin}_out={'quiet:' if 'mypy' in plugin else ''}{target}" for plugin in plugins]
     names = [str(path.relative_to(PROTOS)) for path in protos]
     # protoc starts the plugins of mypy-protobuf by name: `make` puts the venv's bin on PATH.
-    if status := protoc.main(["protoc", f"-I{PROTOS}", f"-I{GOOGLEAPIS}", *outputs, *names]):
+    if status := protoc.main(["protoc", f"-I{PROTOS}", f"-I{GOOGLEAPIS}", f"-I{WELL_KNOWN}", *outputs, *names]):
         sys.exit(status)
 
 
 def _regenerate() -> int:
-    wanted = set(generate())
-    for path in set(generated(SERVICES)) - wanted:
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = generate(Path(folder))
+        for path in wanted:
+            (SERVICES / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(folder) / path, SERVICES / path)
+    for path in set(generated(SERVICES)) - set(wanted):
         (SERVICES / path).unlink()
     return 0
 
