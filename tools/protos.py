@@ -66,7 +66,9 @@ def differences() -> list[str]:
         fresh = Path(folder)
         wanted, present = generate(fresh), generated(SERVICES)
         stale = [
-            path for path in wanted if path in present and not filecmp.cmp(fresh / path, SERVICES / path, shallow=False)
+            path
+            for path in wanted
+            if path in present and not filecmp.cmp(fresh / path, SERVICES / path, shallow=False)
         ]
     missing, left = set(wanted) - set(present), set(present) - set(wanted)
     return sorted(
@@ -80,7 +82,9 @@ def _protoc(protos: Iterable[Path], target: Path, plugins: Iterable[str]) -> Non
     outputs = [f"--{plugin}_out={'quiet:' if 'mypy' in plugin else ''}{target}" for plugin in plugins]
     names = [str(path.relative_to(PROTOS)) for path in protos]
     # protoc starts the plugins of mypy-protobuf by name: `make` puts the venv's bin on PATH.
-    if status := protoc.main(["protoc", f"-I{PROTOS}", f"-I{GOOGLEAPIS}", f"-I{WELL_KNOWN}", *outputs, *names]):
+    if status := protoc.main(
+        ["protoc", f"-I{PROTOS}", f"-I{GOOGLEAPIS}", f"-I{WELL_KNOWN}", *outputs, *names]
+    ):
         sys.exit(status)
 
 
