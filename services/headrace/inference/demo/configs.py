@@ -1,0 +1,93 @@
+"""The `config.pbtxt` of each demo model.
+
+No instance group: the server starts as many one-thread instances as it has cores for.
+"""
+
+from headrace.inference.demo import linear, minilm
+from headrace.inference.v2.model_config_pb2 import (
+    TYPE_FP32,
+    TYPE_INT32,
+    TYPE_INT64,
+    TYPE_STRING,
+    ModelConfig,
+    ModelDynamicBatching,
+    ModelInput,
+    ModelOutput,
+    ModelParameter,
+    ModelQueuePolicy,
+    ModelResponseCache,
+)
+
+BYTES = 2048
+"""Input bytes that magika looks at."""
+LABELS = 214
+"""File types that magika tells apart."""
+
+_MAX_BATCH = 32
+_MAX_DELAY_US = 100_000  # an upper bound: an idle instance takes what is there at once
+_CACHED = ModelResponseCache(enable=True)
+
+
+def linear_config(name: str, *, cached: bool) -> ModelConfig:
+    """`linear`, and `linear-cached`, which differs by its response cache only."""
+    return ModelConfig(
+        name=name,
+        backend="onnxruntime",
+        max_batch_size=_MAX_BATCH,
+        input=[ModelInput(name="x", data_type=TYPE_FP32, dims=[linear.INPUTS])],
+        output=[ModelOutput(name="y", data_type=TYPE_FP32, dims=[linear.OUTPUTS])],
+        dynamic_batching=_batching(max_queue=8192, timeout_s=10),
+        response_cache=_CACHED if cached else None,
+    )
+
+
+def magika_config(name: str) -> ModelConfig:
+    return ModelConfig(
+        name=name,
+        backend="onnxruntime",
+        max_batch_size=_MAX_BATCH,
+        input=[ModelInput(name="bytes", data_type=TYPE_INT32, dims=[BYTES])],
+        output=[ModelOutput(name="scores", data_type=TYPE_FP32, dims=[LABELS])],
+        dynamic_batching=_batching(max_queue=4096, timeout_s=30),
+        response_cache=_CACHED,
+    )
+
+
+def encoder_config(name: str) -> ModelConfig:
+    return ModelConfig(
+        name=name,
+        backend="onnxruntime",
+        max_batch_size=_MAX_BATCH,
+        input=[
+            ModelInput(name="input_ids", data_type=TYPE_INT64, dims=[-1]),
+            ModelInput(name="attention_mask", data_type=TYPE_INT64, dims=[-1]),
+        ],
+        output=[ModelOutput(name="embedding", data_type=TYPE_FP32, dims=[minilm.HIDDEN])],
+        dynamic_batching=_batching(max_queue=4096, timeout_s=30),
+    )
+
+
+def text_config(name: str, *, encoder: str) -> ModelConfig:
+    """Text in, embedding out; no dims: one text an item, so `text` has shape [N]."""
+    return ModelConfig(
+        name=name,
+        backend="headrace_text",
+        max_batch_size=_MAX_BATCH,
+        input=[ModelInput(name="text", data_type=TYPE_STRING)],
+        output=[ModelOutput(name="embedding", data_type=TYPE_FP32, dims=[minilm.HIDDEN])],
+        dynamic_batching=_batching(max_queue=4096, timeout_s=30),
+        response_cache=_CACHED,
+        parameters={"encoder": ModelParameter(string_value=encoder)},
+    )
+
+
+def _batching(*, max_queue: int, timeout_s: int) -> ModelDynamicBatching:
+    """`timeout_s` is for callers that set no deadline."""
+    return ModelDynamicBatching(
+        max_queue_delay_microseconds=_MAX_DELAY_US,
+        default_queue_policy=ModelQueuePolicy(
+            max_queue_size=max_queue,
+            default_timeout_microseconds=timeout_s * 1_000_000,
+            allow_timeout_override=True,
+        ),
+    )
