@@ -1,0 +1,98 @@
+"""Insight, put together: the store, its thread, and the two services before it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+from headrace.insight.core.keep import KeepRate
+from headrace.insight.errors import CODES
+from headrace.insight.ingest import Ingest
+from headrace.insight.metrics import InsightMetrics
+from headrace.insight.servicer import InsightServicer, TraceServicer
+from headrace.insight.settings import Settings
+from headrace.insight.store import Bounds, SqliteStore
+from headrace.insight.v1 import insight_service_pb2
+from headrace.runtime.access import OBSERVE, OPERATE, Access, TokenVerifier
+from headrace.runtime.boundary import Boundary, TokenIdentity
+from headrace.runtime.clock import Clock, SystemClock
+from headrace.runtime.lifecycle import metrics_endpoint
+from headrace.runtime.rpc import Caller, methods_of
+from headrace.runtime.server import Server, ServerSettings, serving
+from headrace.runtime.telemetry import Telemetry, TelemetrySettings, telemetry
+
+TRACE_SERVICE = trace_service_pb2.DESCRIPTOR.services_by_name["TraceService"]
+INSIGHT_SERVICE = insight_service_pb2.DESCRIPTOR.services_by_name["InsightService"]
+
+ACCESS = Access(
+    {
+        # Whoever may write traces may write false ones: an operator's matter.
+        f"/{TRACE_SERVICE.full_name}/Export": OPERATE,
+        f"/{INSIGHT_SERVICE.full_name}/GetTrace": OBSERVE,
+        f"/{INSIGHT_SERVICE.full_name}/ListTraces": OBSERVE,
+    }
+)
+LOCAL = Caller("local", frozenset({OPERATE}))
+"""Every peer of the Unix socket: it may export, which is all that OPERATE allows here, not read."""
+
+SILENT = TelemetrySettings(otlp=(), sample_ratio=0.0)
+"""Insight makes no spans: a span for each Export would be exported in turn, for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """A running insight."""
+
+    server: Server
+    ingest: Ingest
+    telemetry: Telemetry
+
+
+@asynccontextmanager
+async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Insight]:
+    """A serving insight. Closes in the order: server, what waits to be stored, store."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        observed = await stack.enter_async_context(telemetry("insight", SILENT))
+        ingest = await stack.enter_async_context(_storing(settings, observed, clock))
+        boundary = Boundary(
+            identity=TokenIdentity(TokenVerifier(settings.jwks), LOCAL),
+            access=ACCESS,
+            codes=CODES,
+            telemetry=observed,
+            clock=clock,
+        )
+        methods = [
+            *methods_of(TRACE_SERVICE, TraceServicer(ingest)),
+            *methods_of(INSIGHT_SERVICE, InsightServicer(ingest)),
+        ]
+        where = ServerSettings(
+            settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
+        )
+        server = await stack.enter_async_context(serving(methods, boundary, where))
+        await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
+        await server.tell(ready=True)
+        yield Insight(server, ingest, observed)
+
+
+@asynccontextmanager
+async def _storing(settings: Settings, observed: Telemetry, clock: Clock) -> AsyncIterator[Ingest]:
+    """The store with its thread; on exit what waits is stored first."""
+    bounds = Bounds(settings.store_bytes, settings.trace_spans, settings.trace_bytes)
+    store = await asyncio.to_thread(SqliteStore, settings.store, bounds)
+    ingest = Ingest(
+        store,
+        KeepRate(settings.trace_rate, settings.trace_burst),
+        InsightMetrics(observed.registry),
+        clock,
+        queue_bytes=settings.queue_bytes,
+        retention_s=settings.retention_s,
+    )
+    ingest.start()
+    try:
+        yield ingest
+    finally:
+        await asyncio.to_thread(ingest.close)
+        store.close()

@@ -1,0 +1,67 @@
+"""What is kept of a trace as a whole, so that a list of traces reads no spans."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from headrace.insight.spans import Span
+
+MAX_SERVICES = 32
+
+SPAN_OVERHEAD_BYTES = 120
+LINK_BYTES = 160
+"""A link is stored with its span, in a table of its own, and in that one's index."""
+
+
+class TraceRow(NamedTuple):
+    """A trace as a whole. `root_*` is of the earliest span while no root is known.
+
+    `services` are newline-separated, with a newline at both ends.
+    """
+
+    start_ns: int
+    end_ns: int
+    spans: int
+    bytes: int
+    failed: bool
+    rooted: bool
+    root_start_ns: int
+    root_name: str
+    root_service: str
+    services: str
+
+
+def grown(row: TraceRow | None, spans: Sequence[Span], count: int) -> TraceRow:
+    """The trace with `spans` (at least one) added, of which `count` were new."""
+    first = min(spans, key=_rootness)
+    candidate = (bool(first.parent_id), first.start_ns)
+    root = (first.start_ns, first.name, first.service)
+    if row is not None and (not row.rooted, row.root_start_ns) <= candidate:
+        root = (row.root_start_ns, row.root_name, row.root_service)
+    return TraceRow(
+        min([span.start_ns for span in spans] + ([row.start_ns] if row else [])),
+        max([span.end_ns for span in spans] + ([row.end_ns] if row else [])),
+        (row.spans if row else 0) + count,
+        (row.bytes if row else 0) + sum(map(size_of, spans)),
+        (row is not None and bool(row.failed)) or any(span.failed for span in spans),
+        (row is not None and bool(row.rooted)) or not first.parent_id,
+        *root,
+        _with_services(row.services if row else "\n", spans),
+    )
+
+
+def size_of(span: Span) -> int:
+    """Bytes that the span takes in the store, roughly."""
+    text = len(span.service) + len(span.name) + len(span.status_message)
+    attributes = sum(len(key) + len(value) + 6 for key, value in span.attributes.items())
+    return SPAN_OVERHEAD_BYTES + text + attributes + LINK_BYTES * len(span.links)
+
+
+def _rootness(span: Span) -> tuple[bool, int]:
+    return bool(span.parent_id), span.start_ns
+
+
+def _with_services(services: str, spans: Sequence[Span]) -> str:
+    for service in {span.service for span in spans}:
+        if f"\n{service}\n" not in services and services.count("\n") <= MAX_SERVICES:
+            services += f"{service}\n"
+    return services

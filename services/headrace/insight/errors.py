@@ -1,0 +1,34 @@
+"""What insight refuses, and the code each reason has on the wire."""
+
+import grpc
+
+from headrace.runtime.errors import CodeTable, FieldViolation, HeadraceError
+
+DOMAIN = "insight.headrace"
+
+CODES: CodeTable = {(DOMAIN, "TRACE_NOT_FOUND"): grpc.StatusCode.NOT_FOUND}
+
+
+def trace_not_found(trace_id: str) -> HeadraceError:
+    """No span of the trace is stored."""
+    return HeadraceError(
+        "TRACE_NOT_FOUND",
+        f"no span of trace {trace_id} is stored: it was not sampled, dropped, or evicted since",
+        {"trace_id": trace_id},
+        DOMAIN,
+    )
+
+
+def field_invalid(field: str, description: str) -> HeadraceError:
+    """A field of the request that can't be served."""
+    return HeadraceError(
+        "FIELD_INVALID",
+        f"{field}: {description}",
+        {"field": field},
+        violations=(FieldViolation(field, description),),
+    )
+
+
+def reads_overloaded() -> HeadraceError:
+    """More questions wait for the store than it answers soon."""
+    return HeadraceError("OVERLOADED", "too many queries wait for the store", retry_after_s=1.0)

@@ -1,0 +1,271 @@
+"""The traces on disk: one SQLite file, bounded in bytes, used by one thread.
+
+All of the file, its write-ahead log included, stays within the bound: pages are
+capped by SQLite itself, and the oldest traces leave before the cap is reached.
+Traces are disposable: a file that can't be read is put aside, not repaired.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from headrace.insight.core.summary import TraceRow, grown, size_of
+from headrace.insight.schema import PAGE_BYTES, opened
+from headrace.insight.spans import Link, Span, Summary, Trace
+
+WAL_SHARE = 4
+"""The log's part of the bound: a quarter, and no more than it ever needs."""
+WAL_BYTES = 24 * 1024 * 1024
+HIGH, LOW = 0.9, 0.87
+"""Eviction starts above HIGH of the page cap and ends at LOW."""
+EVICTED_AT_ONCE = 64
+"""Traces in one transaction of an eviction, which bounds the log."""
+MAX_LINKED_SPANS = 256
+MAX_LINKED_BYTES = 1024 * 1024
+
+_SELECT_SPANS = (
+    "SELECT t.trace_id, s.span_id, s.parent_id, s.service, s.name, s.start_ns, s.end_ns, s.kind, s.status, "
+    "s.status_message, s.attributes, s.links FROM spans s JOIN traces t ON t.id = s.trace "
+)
+_TRACE = _SELECT_SPANS + "WHERE t.trace_id = ?1 ORDER BY s.start_ns, s.span_id"
+# Where the trace's links point to, and the spans whose links point to a span of the trace.
+_LINKED = (  # noqa: S608 - joined from constants
+    _SELECT_SPANS + "JOIN (SELECT o.id AS trace, l.to_span AS span_id FROM links l "
+    "JOIN traces m ON m.id = l.trace JOIN traces o ON o.trace_id = l.to_trace WHERE m.trace_id = ?1 "
+    "UNION SELECT l.trace, l.span_id FROM links l JOIN traces m ON m.trace_id = l.to_trace "
+    "JOIN spans mine ON mine.trace = m.id AND mine.span_id = l.to_span WHERE l.to_trace = ?1) k "
+    "ON k.trace = s.trace AND k.span_id = s.span_id "
+    "WHERE t.trace_id <> ?1 ORDER BY s.start_ns, s.span_id LIMIT ?2"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is kept: of everything, and of each trace."""
+
+    store_bytes: int
+    trace_spans: int
+    trace_bytes: int
+
+
+@dataclass(slots=True)
+class Added:
+    """What became of the spans of one transaction."""
+
+    stored: int = 0
+    duplicate: int = 0
+    trace_full: int = 0
+
+
+class SqliteStore:
+    """Not thread-safe: whoever opens it is the only one to use it."""
+
+    def __init__(self, path: Path, bounds: Bounds) -> None:
+        """Opens or creates the file; raises `sqlite3.Error` or `OSError` when neither works."""
+        self._bounds = bounds
+        wal_bytes = min(WAL_BYTES, bounds.store_bytes // WAL_SHARE)
+        self._max_pages = (bounds.store_bytes - wal_bytes) // PAGE_BYTES
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._db = opened(path, wal_bytes)
+        self._shrink()
+
+    def close(self) -> None:
+        """Moves the log into the file and closes it."""
+        self._db.close()
+
+    def has(self, trace_id: bytes) -> bool:
+        """Whether spans of this trace are stored."""
+        found = self._db.execute("SELECT 1 FROM traces WHERE trace_id = ?", (trace_id,))
+        return found.fetchone() is not None
+
+    def add(self, traces: Mapping[bytes, Sequence[Span]], now_ns: int) -> Added:
+        """Stores the spans in one transaction; a span that is stored already stays as it is.
+
+        Raises `sqlite3.Error` and stores nothing when the file can't take them.
+        """
+        added = Added()
+        with self._db:
+            self._db.execute("BEGIN")
+            for trace_id, spans in traces.items():
+                self._add_trace(trace_id, spans, now_ns, added)
+        return added
+
+    def trace(self, trace_id: str) -> Trace:
+        """The trace and what is linked with it, by start; empty when nothing is stored."""
+        key = bytes.fromhex(trace_id)
+        spans = map(_span, self._db.execute(_TRACE, (key,)))
+        linked = map(_span, self._db.execute(_LINKED, (key, MAX_LINKED_SPANS)))
+        return Trace(tuple(spans), tuple(_within(linked, MAX_LINKED_BYTES)))
+
+    def newest(self, limit: int, service: str = "") -> list[Summary]:
+        """The traces that started last; of those in which `service` took part, if named."""
+        rows = self._db.execute(
+            "SELECT trace_id, root_name, root_service, start_ns, end_ns, spans, failed FROM traces "
+            "WHERE ?1 = '' OR instr(services, char(10) || ?1 || char(10)) "
+            "ORDER BY start_ns DESC, id DESC LIMIT ?2",
+            (service, limit),
+        )
+        return [_summary(*row) for row in rows]
+
+    def evict_before(self, seen_ns: int) -> int:
+        """Removes the traces first seen before then, and says how many."""
+        last = self._db.execute("SELECT max(id) FROM traces WHERE seen_ns < ?", (seen_ns,)).fetchone()[0]
+        return self._remove_through(last) if last is not None else 0
+
+    def make_room(self, size: int) -> int:
+        """Removes the oldest traces unless `size` more bytes fit, and says how many."""
+        pages = size // PAGE_BYTES
+        evicted = 0
+        if self._used_pages() + pages > HIGH * self._max_pages:
+            while self._used_pages() + pages > LOW * self._max_pages and (some := self._remove_oldest()):
+                evicted += some
+        return evicted
+
+    def used_bytes(self) -> int:
+        """Bytes of the file that hold something."""
+        return self._used_pages() * PAGE_BYTES
+
+    def _add_trace(self, trace_id: bytes, spans: Sequence[Span], now_ns: int, added: Added) -> None:
+        row_id, before = self._row(trace_id)
+        room = self._bounds.trace_bytes - (before.bytes if before else 0)
+        places = self._bounds.trace_spans - (before.spans if before else 0)
+        fitting = list(islice(_within(spans, room), max(0, places)))
+        added.trace_full += len(spans) - len(fitting)
+        if not fitting:
+            return
+        if row_id is None:
+            row_id = self._new_row(trace_id, now_ns)
+        inserted = self._insert_spans(row_id, fitting)
+        added.stored += inserted
+        added.duplicate += len(fitting) - inserted
+        self._update_row(row_id, grown(before, fitting, inserted))
+
+    def _row(self, trace_id: bytes) -> tuple[int | None, TraceRow | None]:
+        found = self._db.execute(
+            "SELECT id, start_ns, end_ns, spans, bytes, failed, rooted, root_start_ns, root_name, "
+            "root_service, services FROM traces WHERE trace_id = ?",
+            (trace_id,),
+        ).fetchone()
+        return (found[0], TraceRow(*found[1:])) if found else (None, None)
+
+    def _new_row(self, trace_id: bytes, now_ns: int) -> int:
+        cursor = self._db.execute(
+            "INSERT INTO traces VALUES (NULL, ?, ?, 0, 0, 0, 0, 0, 0, 0, '', '', '')", (trace_id, now_ns)
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def _update_row(self, row_id: int, row: TraceRow) -> None:
+        self._db.execute(
+            "UPDATE traces SET start_ns = ?, end_ns = ?, spans = ?, bytes = ?, failed = ?, rooted = ?, "
+            "root_start_ns = ?, root_name = ?, root_service = ?, services = ? WHERE id = ?",
+            (*row, row_id),
+        )
+
+    def _insert_spans(self, row_id: int, spans: Sequence[Span]) -> int:
+        """How many were new."""
+        cursor = self._db.executemany(
+            "INSERT OR IGNORE INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (_columns(row_id, span) for span in spans),
+        )
+        inserted = cursor.rowcount
+        links = [
+            (row_id, bytes.fromhex(span.span_id), bytes.fromhex(link.trace_id), bytes.fromhex(link.span_id))
+            for span in spans
+            for link in span.links
+        ]
+        if links:
+            self._db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", links)
+        return inserted
+
+    def _used_pages(self) -> int:
+        return self._pragma("page_count") - self._pragma("freelist_count")
+
+    def _remove_oldest(self) -> int:
+        last = self._db.execute(
+            "SELECT max(id) FROM (SELECT id FROM traces ORDER BY id LIMIT ?)", (EVICTED_AT_ONCE,)
+        ).fetchone()[0]
+        return self._remove_through(last) if last is not None else 0
+
+    def _remove_through(self, last: int) -> int:
+        """Removes traces up to this row, the oldest ones, a few in each transaction."""
+        removed = 0
+        while True:
+            with self._db:
+                self._db.execute("BEGIN")
+                upto = self._db.execute(
+                    "SELECT max(id) FROM (SELECT id FROM traces WHERE id <= ? ORDER BY id LIMIT ?)",
+                    (last, EVICTED_AT_ONCE),
+                ).fetchone()[0]
+                if upto is None:
+                    return removed
+                self._db.execute("DELETE FROM spans WHERE trace <= ?", (upto,))
+                self._db.execute("DELETE FROM links WHERE trace <= ?", (upto,))
+                removed += self._db.execute("DELETE FROM traces WHERE id <= ?", (upto,)).rowcount
+
+    def _shrink(self) -> None:
+        """Brings a file that a larger bound let grow within this one, then caps it."""
+        if self._pragma("page_count") > self._max_pages:
+            while self._used_pages() > LOW * self._max_pages and self._remove_oldest():
+                pass
+            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._db.execute(f"PRAGMA max_page_count = {self._max_pages}").fetchall()
+
+    def _pragma(self, name: str) -> int:
+        value: int = self._db.execute(f"PRAGMA {name}").fetchone()[0]
+        return value
+
+
+def _within(spans: Iterable[Span], room: int) -> Iterator[Span]:
+    """The first spans that fit into so many bytes."""
+    for span in spans:
+        room -= size_of(span)
+        if room < 0:
+            return
+        yield span
+
+
+def _summary(
+    trace_id: bytes, root_name: str, root_service: str, start_ns: int, end_ns: int, spans: int, failed: int
+) -> Summary:
+    return Summary(trace_id.hex(), root_name, root_service, start_ns, end_ns, spans, bool(failed))
+
+
+def _columns(row_id: int, span: Span) -> tuple[object, ...]:
+    return (
+        row_id,
+        bytes.fromhex(span.span_id),
+        bytes.fromhex(span.parent_id),
+        span.service,
+        span.name,
+        span.kind,
+        span.start_ns,
+        span.end_ns,
+        span.status,
+        span.status_message,
+        json.dumps(span.attributes, ensure_ascii=False, separators=(",", ":")) if span.attributes else "",
+        " ".join(f"{link.trace_id} {link.span_id}" for link in span.links),
+    )
+
+
+def _span(row: Any) -> Span:
+    trace_id, span_id, parent_id, service, name, start, end, kind, status, message, attributes, links = row
+    identifiers = links.split()
+    return Span(
+        trace_id=trace_id.hex(),
+        span_id=span_id.hex(),
+        parent_id=parent_id.hex(),
+        service=service,
+        name=name,
+        start_ns=start,
+        end_ns=end,
+        kind=kind,
+        status=status,
+        status_message=message,
+        attributes=json.loads(attributes) if attributes else {},
+        links=tuple(map(Link, identifiers[::2], identifiers[1::2])),
+    )
