@@ -1,0 +1,239 @@
+"""Envoy's configuration: rendered from a template, its endpoints apart.
+
+Pure but for `write`: what is rendered depends on the settings alone. Starting
+Envoy is the supervisor's work.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from textwrap import indent
+from typing import Literal
+
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.rpc import error_details_pb2, status_pb2
+
+from headrace.inference.v1 import rest_service_pb2
+
+MIB = 1 << 20
+
+HOT, GRPC = "inference-hot", "inference-grpc"
+"""The clusters of the replicas: their hot ingress, their grpc.aio server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A replica as the gateway reaches it: its name and its two sockets."""
+
+    name: str
+    hot_socket: Path
+    grpc_socket: Path
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What differs between one gateway and another.
+
+    `run_dir` holds the sockets, `config_dir` the files that `write` and
+    `write_endpoints` make. Rates are per second and also the burst. A request
+    without a deadline ends after `max_deadline_s`, as does one with a later one.
+    `access_log` is a file, None for no log.
+    """
+
+    run_dir: Path
+    config_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    hot_path: Literal["h1", "h2"] = "h1"
+    sample_ratio: float = 1.0
+    cors_origins: tuple[str, ...] = ()
+    tenant_rate: int = 20_000
+    address_rate: int = 50_000
+    max_tenants: int = 10_000
+    max_addresses: int = 100_000
+    max_tokens: int = 10_000
+    max_message_bytes: int = 64 * MIB
+    max_deadline_s: float = 30.0
+    max_connections: int = 10_000
+    max_in_flight: int = 16_384
+    max_heap_bytes: int = 2048 * MIB
+    access_log: Path | None = None
+    concurrency: int = 1
+
+    @property
+    def config_file(self) -> Path:
+        return self.config_dir / "envoy.yaml"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run_dir / "envoy-admin.sock"
+
+    @property
+    def insight_socket(self) -> Path:
+        return self.run_dir / "insight.grpc.sock"
+
+    @property
+    def jwks_socket(self) -> Path:
+        return self.run_dir / "jwks.sock"
+
+    def endpoints_file(self, cluster: str) -> Path:
+        """Envoy takes one cluster per file: a second one in it is an error."""
+        return self.config_dir / f"eds-{cluster}.yaml"
+
+
+def render(settings: GatewaySettings) -> str:
+    """envoy.yaml."""
+    return Template(_package_text("envoy.yaml.in")).substitute(_values(settings))
+
+
+def endpoints(cluster: str, replicas: Sequence[Endpoint], version: str) -> str:
+    """The EDS file of `cluster`. Envoy shows `version` once it has taken it."""
+    lb_endpoints = [
+        {
+            "endpoint": {
+                "hostname": replica.name,
+                "address": {"pipe": {"path": str(_socket(cluster, replica))}},
+            }
+        }
+        for replica in replicas
+    ]
+    assignment = {
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": lb_endpoints}] if lb_endpoints else [],
+    }
+    return json.dumps({"version_info": version, "resources": [assignment]}, indent=1) + "\n"
+
+
+def descriptor_set() -> bytes:
+    """What the transcoder must know: the REST contract, and error details."""
+    found: dict[str, FileDescriptor] = {}
+    for root in (rest_service_pb2, status_pb2, error_details_pb2):
+        for descriptor in _with_dependencies(root.DESCRIPTOR):
+            found.setdefault(descriptor.name, descriptor)
+    files_of = FileDescriptorSet()
+    for descriptor in found.values():
+        descriptor.CopyToProto(files_of.file.add())
+    return files_of.SerializeToString()
+
+
+def command(envoy: Path, settings: GatewaySettings) -> list[str]:
+    """The command that runs the gateway, in the foreground, logging on stderr."""
+    return [
+        str(envoy),
+        "--config-path",
+        str(settings.config_file),
+        "--concurrency",
+        str(settings.concurrency),
+        # Its shared memory would let only one Envoy run on a machine.
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+        "--drain-time-s",
+        "5",
+    ]
+
+
+def write(settings: GatewaySettings) -> None:
+    """Writes all that Envoy reads at its start, without any replica."""
+    settings.config_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _replace(settings.config_dir / "rest.pb", descriptor_set())
+    _replace(settings.config_file, render(settings).encode())
+    for cluster in (HOT, GRPC):
+        if not settings.endpoints_file(cluster).exists():
+            _replace(settings.endpoints_file(cluster), endpoints(cluster, (), "0").encode())
+
+
+def write_endpoints(settings: GatewaySettings, replicas: Sequence[Endpoint], version: str) -> None:
+    """Tells a running Envoy its replicas, by renames: it never sees half a file."""
+    for cluster in (HOT, GRPC):
+        # Over h2 alone nobody listens on the hot sockets: none to be checked.
+        listed = replicas if cluster == GRPC or settings.hot_path == "h1" else ()
+        _replace(settings.endpoints_file(cluster), endpoints(cluster, listed, version).encode())
+
+
+def _values(settings: GatewaySettings) -> Mapping[str, str]:
+    """The template's placeholders. JSON is YAML, and quotes whatever it must."""
+    values: Mapping[str, object] = {
+        "host": settings.host,
+        "port": settings.port,
+        "admin_socket": str(settings.admin_socket),
+        "insight_socket": str(settings.insight_socket),
+        "jwks_socket": str(settings.jwks_socket),
+        "descriptors": str(settings.config_dir / "rest.pb"),
+        "hot_endpoints": str(settings.endpoints_file(HOT)),
+        "grpc_endpoints": str(settings.endpoints_file(GRPC)),
+        "hot_cluster": HOT if settings.hot_path == "h1" else GRPC,
+        "sample_millionths": round(settings.sample_ratio * 1_000_000),
+        "cors_origins": [{"exact": origin} for origin in settings.cors_origins],
+        "access_log": _access_log(settings.access_log),
+        "tenant_rate": settings.tenant_rate,
+        "address_rate": settings.address_rate,
+        "max_tenants": settings.max_tenants,
+        "max_addresses": settings.max_addresses,
+        "max_tokens": settings.max_tokens,
+        "max_message_bytes": settings.max_message_bytes,
+        "max_deadline": f"{settings.max_deadline_s:g}s",
+        "max_connections": settings.max_connections,
+        "max_in_flight": settings.max_in_flight,
+        "max_heap_bytes": settings.max_heap_bytes,
+    }
+    texts = {key: json.dumps(value) for key, value in values.items()}
+    return {**texts, "rest_errors": indent(_package_text("rest_errors.lua").rstrip(), " " * 18)}
+
+
+def _access_log(path: Path | None) -> list[object]:
+    if path is None:
+        return []
+    fields = {
+        "time": "%START_TIME%",
+        "method": "%REQ(:METHOD)%",
+        "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+        "status": "%RESPONSE_CODE%",
+        "grpc_status": "%GRPC_STATUS_NUMBER%",
+        "flags": "%RESPONSE_FLAGS%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "duration_ms": "%DURATION%",
+        "received_bytes": "%BYTES_RECEIVED%",
+        "sent_bytes": "%BYTES_SENT%",
+        "tenant": "%REQ(X-TENANT-ID)%",
+        "request_id": "%REQ(X-REQUEST-ID)%",
+        "trace_id": "%TRACE_ID%",
+        "replica": "%UPSTREAM_HOST%",
+    }
+    return [
+        {
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": str(path),
+                "log_format": {"json_format": fields},
+            },
+        }
+    ]
+
+
+def _socket(cluster: str, replica: Endpoint) -> Path:
+    return replica.hot_socket if cluster == HOT else replica.grpc_socket
+
+
+def _with_dependencies(descriptor: FileDescriptor) -> Iterator[FileDescriptor]:
+    """Dependencies first, as a FileDescriptorSet wants them."""
+    for dependency in descriptor.dependencies:
+        yield from _with_dependencies(dependency)
+    yield descriptor
+
+
+def _package_text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(path.name + ".new")
+    beside.write_bytes(content)
+    os.replace(beside, path)
