@@ -5,7 +5,6 @@ Envoy is the supervisor's work.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -236,4 +235,4 @@ def _package_text(name: str) -> str:
 def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
     beside.write_bytes(content)
-    os.replace(beside, path)
+    beside.replace(path)
