@@ -1,0 +1,1 @@
+"""The pure parts of the hot ingress: no loop, no sockets, no clock."""
