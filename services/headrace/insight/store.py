@@ -5,12 +5,14 @@ capped by SQLite itself, and the oldest traces leave before the cap is reached.
 Traces are disposable: a file that can't be read is put aside, not repaired.
 """
 
-import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from headrace.insight.core.summary import TraceRow, grown, size_of
 from headrace.insight.schema import PAGE_BYTES, opened
@@ -32,8 +34,9 @@ _SELECT_SPANS = (
 )
 _TRACE = _SELECT_SPANS + "WHERE t.trace_id = ?1 ORDER BY s.start_ns, s.span_id"
 # Where the trace's links point to, and the spans whose links point to a span of the trace.
-_LINKED = (  # noqa: S608 - joined from constants
-    _SELECT_SPANS + "JOIN (SELECT o.id AS trace, l.to_span AS span_id FROM links l "
+_LINKED = (
+    _SELECT_SPANS  # noqa: S608 - joined from constants
+    + "JOIN (SELECT o.id AS trace, l.to_span AS span_id FROM links l "
     "JOIN traces m ON m.id = l.trace JOIN traces o ON o.trace_id = l.to_trace WHERE m.trace_id = ?1 "
     "UNION SELECT l.trace, l.span_id FROM links l JOIN traces m ON m.trace_id = l.to_trace "
     "JOIN spans mine ON mine.trace = m.id AND mine.span_id = l.to_span WHERE l.to_trace = ?1) k "
@@ -132,7 +135,8 @@ class SqliteStore:
         row_id, before = self._row(trace_id)
         room = self._bounds.trace_bytes - (before.bytes if before else 0)
         places = self._bounds.trace_spans - (before.spans if before else 0)
-        fitting = list(islice(_within(spans, room), max(0, places)))
+        sizes = list(accumulate(map(size_of, spans)))
+        fitting = spans[: max(0, min(places, bisect_right(sizes, room)))]
         added.trace_full += len(spans) - len(fitting)
         if not fitting:
             return
@@ -141,7 +145,7 @@ class SqliteStore:
         inserted = self._insert_spans(row_id, fitting)
         added.stored += inserted
         added.duplicate += len(fitting) - inserted
-        self._update_row(row_id, grown(before, fitting, inserted))
+        self._update_row(row_id, grown(before, fitting, inserted, sizes[len(fitting) - 1]))
 
     def _row(self, trace_id: bytes) -> tuple[int | None, TraceRow | None]:
         found = self._db.execute(
@@ -247,7 +251,7 @@ def _columns(row_id: int, span: Span) -> tuple[object, ...]:
         span.end_ns,
         span.status,
         span.status_message,
-        json.dumps(span.attributes, ensure_ascii=False, separators=(",", ":")) if span.attributes else "",
+        msgspec.json.encode(span.attributes).decode() if span.attributes else "",
         " ".join(f"{link.trace_id} {link.span_id}" for link in span.links),
     )
 
@@ -266,6 +270,6 @@ def _span(row: Any) -> Span:
         kind=kind,
         status=status,
         status_message=message,
-        attributes=json.loads(attributes) if attributes else {},
+        attributes=msgspec.json.decode(attributes) if attributes else {},
         links=tuple(map(Link, identifiers[::2], identifiers[1::2])),
     )

@@ -4,13 +4,14 @@ Whatever arrives, a converted span has a bounded size. Secrets have no business
 in a span; what is named like one is not stored, as a second line of defence.
 """
 
-import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
+import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -128,7 +129,7 @@ def _parent(span: OtlpSpan) -> str:
 def _process(resource: Resource) -> tuple[str, str]:
     """The names of the service and of its instance."""
     named = {
-        attribute.key: _line(attribute.value.string_value)
+        attribute.key: _line(attribute.value.string_value).strip()
         for attribute in resource.attributes[:MAX_ATTRIBUTES]
         if attribute.key in ("service.name", "service.instance.id")
     }
@@ -145,15 +146,24 @@ def _attributes(attributes: Iterable[KeyValue]) -> dict[str, str]:
     for attribute in attributes:
         if len(kept) == MAX_ATTRIBUTES:
             break
-        kept[_line(attribute.key[:MAX_KEY])] = _value_of(attribute)
+        name, treatment = _key(attribute.key[: MAX_KEY + 1])
+        match treatment:
+            case "redact":
+                kept[name] = REDACTED
+            case "cut query":
+                kept[name] = _text(attribute.value).partition("?")[0]
+            case "keep":
+                kept[name] = _text(attribute.value)
     return kept
 
 
-def _value_of(attribute: KeyValue) -> str:
-    if _SECRET.search(attribute.key):
-        return REDACTED
-    text = _text(attribute.value)
-    return text.partition("?")[0] if attribute.key in _WITH_QUERY else text
+@lru_cache(1024)
+def _key(key: str) -> tuple[str, Literal["redact", "cut query", "keep"]]:
+    """The name under which an attribute is stored, and what to do with its value."""
+    name = _line(key[:MAX_KEY])
+    if len(key) > MAX_KEY or _SECRET.search(key):  # the end of a longer one is not seen
+        return name, "redact"
+    return name, "cut query" if key in _WITH_QUERY else "keep"
 
 
 def _text(value: AnyValue) -> str:
@@ -163,7 +173,7 @@ def _text(value: AnyValue) -> str:
         return value.string_value[:MAX_VALUE]
     if kind in ("array_value", "kvlist_value") and value.ByteSize() > MAX_COMPOSITE_BYTES:
         return f"({value.ByteSize()} bytes)"
-    return json.dumps(_plain(value), ensure_ascii=False)[:MAX_VALUE]
+    return msgspec.json.encode(_plain(value)).decode()[:MAX_VALUE]
 
 
 def _plain(value: AnyValue) -> object:

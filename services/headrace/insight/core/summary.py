@@ -30,8 +30,8 @@ class TraceRow(NamedTuple):
     services: str
 
 
-def grown(row: TraceRow | None, spans: Sequence[Span], count: int) -> TraceRow:
-    """The trace with `spans` (at least one) added, of which `count` were new."""
+def grown(row: TraceRow | None, spans: Sequence[Span], count: int, size: int) -> TraceRow:
+    """The trace with `spans` (at least one) of `size` bytes added, of which `count` were new."""
     first = min(spans, key=_rootness)
     candidate = (bool(first.parent_id), first.start_ns)
     root = (first.start_ns, first.name, first.service)
@@ -41,7 +41,7 @@ def grown(row: TraceRow | None, spans: Sequence[Span], count: int) -> TraceRow:
         min([span.start_ns for span in spans] + ([row.start_ns] if row else [])),
         max([span.end_ns for span in spans] + ([row.end_ns] if row else [])),
         (row.spans if row else 0) + count,
-        (row.bytes if row else 0) + sum(map(size_of, spans)),
+        (row.bytes if row else 0) + size,
         (row is not None and bool(row.failed)) or any(span.failed for span in spans),
         (row is not None and bool(row.rooted)) or not first.parent_id,
         *root,
