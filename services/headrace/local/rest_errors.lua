@@ -19,7 +19,6 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   local status = tonumber(headers:get(":status"))
   if status == nil or status < 400 or headers:get("content-type") ~= "application/json" then return end
-  if headers:get("grpc-status") == nil then return end -- Envoy's own answer
   local body = handle:body()
   if body == nil then return end
   local text = body:getBytes(0, body:length())
@@ -31,6 +30,7 @@ function envoy_on_response(handle)
   elseif text:find('^{"code":%d+[,}]') == nil then
     return
   end
+  headers = handle:headers() -- the one from before the body is stale
   if headers:get("retry-after") == nil then
     local seconds = text:match('"retryDelay":"([%d.]+)s"', stop)
     if seconds ~= nil then
