@@ -4,13 +4,13 @@ Default deny: a method that the table does not name is refused to everybody.
 """
 
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jwt
 from jwt import PyJWKSet
 
+from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Caller
 
@@ -21,7 +21,7 @@ INFER, OBSERVE, OPERATE = "infer", "observe", "operate"
 
 TENANT_HEADER = "x-tenant-id"
 SCOPES_HEADER = "x-headrace-scopes"
-TOKEN_ID_HEADER = "x-headrace-token-id"
+TOKEN_ID_HEADER = "x-headrace-token-id"  # noqa: S105  # a header's name
 ISSUER = AUDIENCE = "headrace"
 ALGORITHM = "ES256"
 
@@ -63,9 +63,7 @@ def caller_from_headers(headers: Iterable[tuple[str, str]]) -> Caller:
     for name, value in headers:
         if name in (TENANT_HEADER, SCOPES_HEADER, TOKEN_ID_HEADER):
             if name in found:
-                raise HeadraceError(
-                    "HEADER_INVALID", f"header {name} occurs twice", {"header": name}
-                )
+                raise HeadraceError("HEADER_INVALID", f"header {name} occurs twice", {"header": name})
             found[name] = value
     tenant = found.get(TENANT_HEADER, "")
     if not tenant:
@@ -84,8 +82,9 @@ class TokenVerifier:
     most `MAX_TOKENS_REMEMBERED` of them, until they expire.
     """
 
-    def __init__(self, jwks: Path) -> None:
+    def __init__(self, jwks: Path, clock: Clock | None = None) -> None:
         self._path = jwks
+        self._clock = clock or SystemClock()
         self._stamp = -1
         self._keys: PyJWKSet | None = None
         self._known: dict[str, tuple[Caller, float]] = {}
@@ -94,14 +93,12 @@ class TokenVerifier:
     def verify(self, authorization: str) -> Caller:
         """The caller of a header `Bearer …`; raises UNAUTHENTICATED."""
         if authorization[: len(_PREFIX)].lower() != _PREFIX:
-            raise unauthenticated(
-                "the authorization header holds no bearer token", "scheme"
-            )
+            raise unauthenticated("the authorization header holds no bearer token", "scheme")
         token = authorization[len(_PREFIX) :].strip()
         with self._lock:
             self._reread()
             known = self._known.get(token)
-            if known is None or known[1] <= time.time():
+            if known is None or known[1] * 1e9 <= self._clock.time_ns():
                 known = self._remember(token, self._decode(token))
         return known[0]
 
@@ -127,9 +124,7 @@ class TokenVerifier:
         )
         return caller, float(claims["exp"])
 
-    def _remember(
-        self, token: str, entry: tuple[Caller, float]
-    ) -> tuple[Caller, float]:
+    def _remember(self, token: str, entry: tuple[Caller, float]) -> tuple[Caller, float]:
         if len(self._known) >= MAX_TOKENS_REMEMBERED:
             self._known.pop(next(iter(self._known)))
         self._known[token] = entry

@@ -8,7 +8,7 @@ The hot ingress is the same boundary for HTTP/1.1.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -78,9 +78,7 @@ def parse(request_type: type[Message], data: bytes | memoryview) -> Message:
         return request_type.FromString(data)  # type: ignore[arg-type]  # upb takes any buffer
     except DecodeError:
         name = request_type.DESCRIPTOR.full_name
-        raise HeadraceError(
-            "MESSAGE_INVALID", f"the request is no {name}", {"message": name}
-        ) from None
+        raise HeadraceError("MESSAGE_INVALID", f"the request is no {name}", {"message": name}) from None
 
 
 class Boundary:
@@ -116,24 +114,18 @@ class Boundary:
             with self._observed(method, context) as (call, outcome):
                 try:
                     self._admit(call, context)
-                    answer = serialized(
-                        await method.handler(_request(method, request), call)
-                    )
+                    answer = serialized(await method.handler(_request(method, request), call))
                     await _send_initial(call, context)
                     context.set_trailing_metadata(tuple(call.trailing))
                     return answer
-                except (
-                    Exception
-                ) as error:  # the boundary: every error gets its form here
+                except Exception as error:  # noqa: BLE001 - the boundary: every error gets its form here
                     rejection = rejected(error, self._codes)
                     outcome.code = rejection.code
                     return await _abort(context, rejection, call)
 
         return handle
 
-    def _streamed(
-        self, method: Method
-    ) -> Callable[[Any, Context], AsyncIterator[bytes]]:
+    def _streamed(self, method: Method) -> Callable[[Any, Context], AsyncIterator[bytes]]:
         async def handle(request: Any, context: Context) -> AsyncIterator[bytes]:
             with self._observed(method, context) as (call, outcome):
                 try:
@@ -142,9 +134,7 @@ class Boundary:
                         await _send_initial(call, context)
                         yield serialized(answer)
                     context.set_trailing_metadata(tuple(call.trailing))
-                except (
-                    Exception
-                ) as error:  # the boundary: every error gets its form here
+                except Exception as error:  # noqa: BLE001 - the boundary: every error gets its form here
                     rejection = rejected(error, self._codes)
                     outcome.code = rejection.code
                     await _abort(context, rejection, call)
@@ -152,15 +142,13 @@ class Boundary:
         return handle
 
     @contextmanager
-    def _observed(
-        self, method: Method, context: Context
-    ) -> Iterator[tuple[Call, "_Outcome"]]:
+    def _observed(self, method: Method, context: Context) -> Iterator[tuple[Call, "_Outcome"]]:
         now = self._clock.monotonic()
         metadata = dict(context.invocation_metadata() or ())
         traceparent = metadata.get("traceparent")
         parent = traceparent if isinstance(traceparent, str) else None
         span = self._telemetry.begin(method.path, parent)
-        remaining = context.time_remaining()
+        remaining = cast("float | None", context.time_remaining())  # None without a deadline
         deadline = None if remaining is None else now + remaining
         call = Call(
             method.path,
@@ -178,9 +166,7 @@ class Boundary:
             outcome.code = CANCELLED
             raise
         finally:
-            self._telemetry.end(
-                method.path, span, outcome.code, self._clock.monotonic() - now
-            )
+            self._telemetry.end(method.path, span, outcome.code, self._clock.monotonic() - now)
 
     def _admit(self, call: Call, context: Context) -> None:
         if not self._access.is_open(call.method):

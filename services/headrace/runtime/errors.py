@@ -103,9 +103,7 @@ def code_number(code: grpc.StatusCode) -> int:
 
 def rejection(error: HeadraceError, codes: CodeTable) -> Rejection:
     """The wire form of `error`; a reason that the table lacks is a fault of ours."""
-    code = codes.get((error.domain, error.reason)) or RUNTIME_CODES.get(
-        (error.domain, error.reason)
-    )
+    code = codes.get((error.domain, error.reason)) or RUNTIME_CODES.get((error.domain, error.reason))
     if code is None:
         return INTERNAL
     number = code_number(code)
@@ -129,16 +127,13 @@ def rejection(error: HeadraceError, codes: CodeTable) -> Rejection:
             status,
             QuotaFailure(
                 violations=[
-                    QuotaFailure.Violation(subject=v.subject, description=v.description)
-                    for v in error.quota
+                    QuotaFailure.Violation(subject=v.subject, description=v.description) for v in error.quota
                 ]
             ),
         )
     if error.retry_after_s is not None:
         _pack(status, RetryInfo(retry_delay=_duration(error.retry_after_s)))
-    return Rejection(
-        number, error.message, status.SerializeToString(), error.retry_after_s
-    )
+    return Rejection(number, error.message, status.SerializeToString(), error.retry_after_s)
 
 
 def retry_after_header(retry_after_s: float) -> str:
@@ -152,9 +147,7 @@ def _duration(seconds: float) -> Duration:
     return duration
 
 
-def _pack(
-    status: Status, detail: BadRequest | ErrorInfo | QuotaFailure | RetryInfo
-) -> None:
+def _pack(status: Status, detail: BadRequest | ErrorInfo | QuotaFailure | RetryInfo) -> None:
     packed = Any()
     packed.Pack(detail)
     status.details.append(packed)

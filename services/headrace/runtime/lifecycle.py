@@ -80,9 +80,7 @@ def log_as_json(service: str) -> None:
 
 
 @asynccontextmanager
-async def metrics_endpoint(
-    listen: str, registry: CollectorRegistry
-) -> AsyncIterator[None]:
+async def metrics_endpoint(listen: str, registry: CollectorRegistry) -> AsyncIterator[None]:
     """Serves `/metrics` on `host:port`, from a thread of its own; empty: nowhere."""
     if not listen:
         yield
@@ -91,9 +89,7 @@ async def metrics_endpoint(
     try:
         server, thread = start_http_server(int(port), host, registry)
     except OSError as error:
-        raise ListenError(
-            f"can't serve metrics on {listen}: {error.strerror}"
-        ) from None
+        raise ListenError(f"can't serve metrics on {listen}: {error.strerror}") from None
     try:
         yield
     finally:

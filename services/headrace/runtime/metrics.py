@@ -62,14 +62,10 @@ class LoopHistogram(Collector):
         return found
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
-        yield HistogramMetricFamily(
-            self._name, self._documentation, labels=self._labels
-        )
+        yield HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        family = HistogramMetricFamily(
-            self._name, self._documentation, labels=self._labels
-        )
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         for labels, series in list(self._series.items()):
             family.add_metric(labels, _cumulative(series), series.total)
         yield family
@@ -78,9 +74,7 @@ class LoopHistogram(Collector):
 def _cumulative(series: Series) -> list[tuple[str, float]]:
     rows: list[tuple[str, float]] = []
     seen = 0
-    for bound, count in zip(
-        (*map(str, series.bounds), "+Inf"), series.counts, strict=True
-    ):
+    for bound, count in zip((*map(str, series.bounds), "+Inf"), series.counts, strict=True):
         seen += count
         rows.append((bound, seen))
     return rows

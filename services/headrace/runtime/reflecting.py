@@ -30,9 +30,7 @@ class ReflectionV1(v1_grpc.ServerReflectionServicer):
     ) -> AsyncIterator[v1.ServerReflectionResponse]:
         async def requests() -> AsyncIterator[v1alpha.ServerReflectionRequest]:
             async for request in request_iterator:
-                yield v1alpha.ServerReflectionRequest.FromString(
-                    request.SerializeToString()
-                )
+                yield v1alpha.ServerReflectionRequest.FromString(request.SerializeToString())
 
         async for answer in self._inner.ServerReflectionInfo(requests(), context):
             yield v1.ServerReflectionResponse.FromString(answer.SerializeToString())

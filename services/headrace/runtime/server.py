@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -43,9 +44,7 @@ class ServerSettings:
 class Server:
     """A running server: its address, and whether it tells to be ready."""
 
-    def __init__(
-        self, server: grpc.aio.Server, health: HealthServicer, names: Sequence[str]
-    ) -> None:
+    def __init__(self, server: grpc.aio.Server, health: HealthServicer, names: Sequence[str]) -> None:
         self._server = server
         self._health = health
         self._names = ("", *names)
@@ -67,16 +66,12 @@ async def serving(
     Raises `ListenError`.
     """
     grpc_server = grpc.aio.server(options=_options(settings))
-    services: dict[str, dict[str, "grpc.RpcMethodHandler[Any, Any]"]] = defaultdict(
-        dict
-    )
+    services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = defaultdict(dict)
     for method in methods:
         _, service, name = method.path.split("/")
         services[service][name] = boundary.bind(method)
     for service, handlers in services.items():
-        grpc_server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, handlers),)
-        )
+        grpc_server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, grpc_server)
     add_reflection(grpc_server, (*services, HEALTH))
@@ -97,9 +92,7 @@ def check_socket_path(path: Path) -> None:
     """Raises `ListenError` for a path that the kernel would cut off."""
     size = len(bytes(path.absolute()))
     if size > SOCKET_PATH_BYTES:
-        raise ListenError(
-            f"socket path {path} has {size} bytes; the system takes {SOCKET_PATH_BYTES}"
-        )
+        raise ListenError(f"socket path {path} has {size} bytes; the system takes {SOCKET_PATH_BYTES}")
 
 
 def _listen(server: grpc.aio.Server, settings: ServerSettings) -> str:
@@ -107,9 +100,7 @@ def _listen(server: grpc.aio.Server, settings: ServerSettings) -> str:
     try:
         bound = server.add_insecure_port(settings.listen)
     except RuntimeError:
-        raise ListenError(
-            f"can't listen on {settings.listen}: is the port taken?"
-        ) from None
+        raise ListenError(f"can't listen on {settings.listen}: is the port taken?") from None
     if settings.socket:
         check_socket_path(settings.socket)
         settings.socket.unlink(missing_ok=True)

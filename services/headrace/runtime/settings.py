@@ -47,7 +47,7 @@ class SettingsReader:
         value = self._take(key, default, float, "a number")
         return self._within(key, value, default, low, high)
 
-    def flag(self, key: str, default: bool) -> bool:
+    def flag(self, key: str, *, default: bool) -> bool:
         return self._take(key, default, _flag, "true or false")
 
     def choice(self, key: str, default: str, options: tuple[str, ...]) -> str:
@@ -69,9 +69,7 @@ class SettingsReader:
         if self._problems:
             raise SettingsError(self._problems)
 
-    def _take(
-        self, key: str, default: T, parse: Callable[[str], T], expected: str
-    ) -> T:
+    def _take(self, key: str, default: T, parse: Callable[[str], T], expected: str) -> T:
         name = f"{self._prefix}_{key}"
         self._read.add(name)
         text = self._values.get(name)

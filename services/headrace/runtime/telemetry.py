@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -36,7 +37,6 @@ from opentelemetry.trace import (
     Tracer,
     set_span_in_context,
 )
-from opentelemetry.context import Context
 from prometheus_client import CollectorRegistry, Counter
 
 from headrace.runtime.metrics import SECONDS_BUCKETS, LoopHistogram, Series
@@ -92,9 +92,7 @@ class TelemetrySettings:
 class Telemetry:
     """The tracer and the metrics of one process."""
 
-    def __init__(
-        self, service: str, provider: TracerProvider, sample_ratio: float = 1.0
-    ) -> None:
+    def __init__(self, service: str, provider: TracerProvider, sample_ratio: float = 1.0) -> None:
         self.service = service
         self.tracer: Tracer = provider.get_tracer("headrace")
         self.registry = CollectorRegistry()
@@ -121,16 +119,10 @@ class Telemetry:
         """
         parts = TRACEPARENT.fullmatch(traceparent) if traceparent else None
         if parts is None:
-            return (
-                self._start(path, Context())
-                if random.random() < self._ratio
-                else INVALID_SPAN
-            )
+            return self._start(path, Context()) if random.random() < self._ratio else INVALID_SPAN
         if parts[3][1] not in "13579bdf":
             return INVALID_SPAN
-        return self._start(
-            path, set_span_in_context(NonRecordingSpan(_span_context(parts)), Context())
-        )
+        return self._start(path, set_span_in_context(NonRecordingSpan(_span_context(parts)), Context()))
 
     def end(self, path: str, span: Span, code: int, seconds: float) -> None:
         """Ends the span and counts the call; `code` is gRPC's number."""
@@ -140,9 +132,7 @@ class Telemetry:
             self._series[path, code] = series
         series.observe(seconds)
         if span.is_recording():
-            span.set_attribute(
-                "rpc.response.status_code", CODE_NAMES.get(code, "UNKNOWN")
-            )
+            span.set_attribute("rpc.response.status_code", CODE_NAMES.get(code, "UNKNOWN"))
             if code in SERVER_FAULTS:
                 span.set_status(StatusCode.ERROR)
             span.end()
@@ -197,16 +187,12 @@ class CountedExporter(SpanExporter):
 
 
 @asynccontextmanager
-async def telemetry(
-    service: str, settings: TelemetrySettings, replica: str = ""
-) -> AsyncIterator[Telemetry]:
+async def telemetry(service: str, settings: TelemetrySettings, replica: str = "") -> AsyncIterator[Telemetry]:
     """The process's telemetry; flushes what is queued when it closes.
 
     `replica` is OpenTelemetry's service.instance.id.
     """
-    provider = TracerProvider(
-        sampler=ALWAYS_ON, resource=_resource(service, replica), shutdown_on_exit=False
-    )
+    provider = TracerProvider(sampler=ALWAYS_ON, resource=_resource(service, replica), shutdown_on_exit=False)
     result = Telemetry(service, provider, settings.sample_ratio)
     for target in settings.otlp:
         provider.add_span_processor(
@@ -226,9 +212,7 @@ async def telemetry(
         await asyncio.to_thread(provider.shutdown)
 
 
-def quiet(
-    service: str = "test", sample_ratio: float = 1.0
-) -> tuple[Telemetry, InMemorySpanExporter]:
+def quiet(service: str = "test", sample_ratio: float = 1.0) -> tuple[Telemetry, InMemorySpanExporter]:
     """Telemetry that sends nothing, and the exporter that keeps its spans."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)

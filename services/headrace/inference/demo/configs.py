@@ -42,6 +42,7 @@ def linear_config(name: str, *, cached: bool) -> ModelConfig:
 
 
 def magika_config(name: str) -> ModelConfig:
+    """A file's first and last bytes in, a score for each type out."""
     return ModelConfig(
         name=name,
         backend="onnxruntime",
@@ -54,6 +55,7 @@ def magika_config(name: str) -> ModelConfig:
 
 
 def encoder_config(name: str) -> ModelConfig:
+    """Token ids in, embedding out; not cacheable itself, `minilm` above it is."""
     return ModelConfig(
         name=name,
         backend="onnxruntime",

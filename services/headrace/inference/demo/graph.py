@@ -55,7 +55,9 @@ class GraphWriter:
     def split(self, operator: str, *inputs: str, outputs: int, **attributes: Attribute) -> list[str]:
         """Adds a node with several outputs; returns their names."""
         names = [f"value/{len(self._nodes)}/{index}" for index in range(outputs)]
-        self._nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        node = helper.make_node(operator, inputs, names)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self._nodes.append(node)
         return names
 
     def output(self, name: str, value: str, element: TensorProto.DataType, dims: Dims) -> None:

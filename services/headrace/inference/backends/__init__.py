@@ -1,0 +1,1 @@
+"""What executes models: one module per kind."""

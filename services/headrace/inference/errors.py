@@ -1,0 +1,93 @@
+"""What can be wrong with an inference, in the contract's reasons."""
+
+from collections.abc import Mapping
+
+import grpc
+
+from headrace.runtime.errors import CodeTable, FieldViolation, HeadraceError
+
+DOMAIN = "inference.headrace"
+
+CODES: CodeTable = {
+    (DOMAIN, "MODEL_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
+    (DOMAIN, "VERSION_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
+    (DOMAIN, "MODEL_NOT_READY"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "TENSOR_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
+    (DOMAIN, "QUEUE_FULL"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "EXECUTION_FAILED"): grpc.StatusCode.INTERNAL,
+    (DOMAIN, "BODY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+RETRY_AFTER_S = 1.0
+
+
+def _error(
+    reason: str, message: str, metadata: Mapping[str, str], retry_after_s: float | None = None
+) -> HeadraceError:
+    return HeadraceError(reason, message, metadata, DOMAIN, retry_after_s)
+
+
+def model_not_found(model: str) -> HeadraceError:
+    """The repository has no such model."""
+    return _error("MODEL_NOT_FOUND", f"no model {model!r}", {"model": model})
+
+
+def version_not_found(model: str, version: str) -> HeadraceError:
+    """The model has no such version."""
+    return _error(
+        "VERSION_NOT_FOUND",
+        f"model {model!r} has no version {version!r}",
+        {"model": model, "version": version},
+    )
+
+
+def model_not_ready(model: str, state: str) -> HeadraceError:
+    """The model exists and can't serve now; `state` is the repository index's word."""
+    return _error(
+        "MODEL_NOT_READY",
+        f"model {model!r} is {state}",
+        {"model": model, "state": state},
+        RETRY_AFTER_S,
+    )
+
+
+def queue_full(model: str, max_queue: int) -> HeadraceError:
+    """As many requests wait as may."""
+    return _error(
+        "QUEUE_FULL",
+        f"the queue of model {model!r} holds its {max_queue} requests",
+        {"model": model, "max_queue": str(max_queue)},
+        RETRY_AFTER_S,
+    )
+
+
+def deadline_exceeded(stage: str) -> HeadraceError:
+    """The caller's or the model's deadline passed in `stage`."""
+    return HeadraceError("DEADLINE_EXCEEDED", f"the deadline passed in the {stage}", {"stage": stage})
+
+
+def execution_failed(model: str) -> HeadraceError:
+    """The model failed on this request; the log has the cause, the caller does not."""
+    return _error("EXECUTION_FAILED", f"model {model!r} failed on this request", {"model": model})
+
+
+def tensor_invalid(model: str, field: str, problem: str) -> HeadraceError:
+    """`field` is the path in the request, `problem` what was expected and what came."""
+    return HeadraceError(
+        "TENSOR_INVALID",
+        f"model {model!r}, {field}: {problem}",
+        {"model": model, "field": field},
+        DOMAIN,
+        violations=(FieldViolation(field, problem),),
+    )
+
+
+def body_invalid(field: str, problem: str) -> HeadraceError:
+    """`field` is the path in the JSON body."""
+    return HeadraceError(
+        "BODY_INVALID",
+        f"{field}: {problem}",
+        {"field": field},
+        DOMAIN,
+        violations=(FieldViolation(field, problem),),
+    )

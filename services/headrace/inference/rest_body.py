@@ -1,0 +1,243 @@
+"""The Open Inference Protocol's HTTP bodies: JSON tensors, and binary ones behind a JSON header.
+
+Pure: bytes in, ModelInferRequest out, and an answer back into bytes. Every
+mistake names its path in the JSON body.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from headrace.inference.codec import packed
+from headrace.inference.core.tensors import (
+    BYTES,
+    DTYPES,
+    MAX_ELEMENTS,
+    MAX_RANK,
+    join_strings,
+    split_strings,
+)
+from headrace.inference.errors import body_invalid
+from headrace.inference.service import Inference
+from headrace.inference.v2.grpc_service_pb2 import InferParameter, ModelInferRequest
+
+LENGTH_HEADER = "inference-header-content-length"
+
+Parameters = dict[str, bool | int | float | str]
+
+
+class InputTensor(msgspec.Struct):
+    """An input of a JSON body; `data` is absent where the tensor is binary."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: Parameters = {}
+    data: Any = None
+
+
+class OutputTensor(msgspec.Struct):
+    """A requested output."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+class Body(msgspec.Struct):
+    """A JSON inference request."""
+
+    inputs: list[InputTensor]
+    id: str = ""
+    parameters: Parameters = {}
+    outputs: list[OutputTensor] = []
+
+
+class Asked:
+    """A parsed body: the request, and the outputs that are to come back binary."""
+
+    __slots__ = ("_binary", "_default", "request")
+
+    def __init__(self, request: ModelInferRequest, body: Body) -> None:
+        self.request = request
+        self._default = bool(body.parameters.get("binary_data_output", False))
+        self._binary = {
+            output.name: bool(output.parameters.get("binary_data", self._default)) for output in body.outputs
+        }
+
+    def binary(self, output: str) -> bool:
+        """Whether `output` is to come back binary."""
+        return self._binary.get(output, self._default)
+
+
+def parse_body(data: bytes, header_length: str) -> Asked:
+    """The request in an HTTP body; `header_length` is Inference-Header-Content-Length or "".
+
+    Raises BODY_INVALID.
+    """
+    size = len(data)
+    if header_length:
+        if not header_length.isdecimal() or int(header_length) > len(data):
+            raise body_invalid(
+                LENGTH_HEADER, f"expected 0 to {len(data)} (the body's bytes), got {header_length!r}"
+            )
+        size = int(header_length)
+    try:
+        body = msgspec.json.decode(memoryview(data)[:size], type=Body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise body_invalid("body", str(error)) from None
+    request = ModelInferRequest(id=body.id)
+    _set_parameters(request, body.parameters)
+    position = size
+    for i, tensor in enumerate(body.inputs):
+        raw, position = _raw(tensor, f"inputs[{i}]", data, position)
+        _add_input(request, tensor, i)
+        request.raw_input_contents.append(raw)
+    if position != len(data):
+        raise body_invalid("body", f"{len(data) - position} bytes behind the last binary tensor")
+    for output in body.outputs:
+        request.outputs.add(name=output.name)
+    return Asked(request, body)
+
+
+def _add_input(request: ModelInferRequest, tensor: InputTensor, i: int) -> None:
+    try:
+        request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+    except (ValueError, OverflowError):
+        raise body_invalid(f"inputs[{i}].shape", f"expected 64-bit sizes, got {tensor.shape}") from None
+
+
+def _set_parameters(request: ModelInferRequest, parameters: Parameters) -> None:
+    for name, value in parameters.items():
+        match value:
+            case bool():
+                request.parameters[name].CopyFrom(InferParameter(bool_param=value))
+            case int() if -(2**63) <= value < 2**63:
+                request.parameters[name].CopyFrom(InferParameter(int64_param=value))
+            case int():
+                raise body_invalid(f"parameters.{name}", "expected a 64-bit whole number")
+            case float():
+                request.parameters[name].CopyFrom(InferParameter(double_param=value))
+            case str():
+                request.parameters[name].CopyFrom(InferParameter(string_param=value))
+
+
+def _raw(tensor: InputTensor, field: str, data: bytes, position: int) -> tuple[bytes, int]:
+    """The tensor's raw bytes, and where the next binary tensor begins."""
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        return _from_json(tensor, field), position
+    end = position + size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else -1
+    if tensor.data is not None or not position <= end <= len(data):
+        raise body_invalid(
+            f"{field}.parameters.binary_data_size",
+            f"expected no data and at most {len(data) - position} bytes, got {size!r}",
+        )
+    return data[position:end], end
+
+
+def _from_json(tensor: InputTensor, field: str) -> bytes:
+    count = _count(tensor.shape, field)
+    values = list(_flat(tensor.data, field, count))
+    if len(values) != count:
+        raise body_invalid(
+            f"{field}.data", f"expected {count} elements for shape {tensor.shape}, got {len(values)}"
+        )
+    if tensor.datatype == BYTES:
+        if not all(isinstance(value, str) for value in values):
+            raise body_invalid(f"{field}.data", "expected strings")
+        return join_strings([value.encode() for value in values])
+    if tensor.datatype not in DTYPES:
+        raise body_invalid(
+            f"{field}.datatype", f"expected one of {[*DTYPES, BYTES]}, got {tensor.datatype!r}"
+        )
+    allowed = _allowed(tensor.datatype)
+    if not set(map(type, values)) <= allowed:
+        raise body_invalid(f"{field}.data", f"expected {tensor.datatype} values")
+    try:
+        return packed(values, tensor.datatype)
+    except (OverflowError, ValueError):
+        raise body_invalid(f"{field}.data", f"a value is out of {tensor.datatype}'s range") from None
+
+
+def _allowed(datatype: str) -> set[type]:
+    match DTYPES[datatype].kind:
+        case "b":
+            return {bool}
+        case "f":
+            return {float, int}
+    return {int}
+
+
+def _count(shape: list[int], field: str) -> int:
+    if len(shape) > MAX_RANK or any(size < 0 for size in shape):
+        raise body_invalid(f"{field}.shape", f"expected up to {MAX_RANK} sizes of 0 or more, got {shape}")
+    count = 1
+    for size in shape:
+        count *= size
+    if count > MAX_ELEMENTS:
+        raise body_invalid(f"{field}.shape", f"expected at most {MAX_ELEMENTS} elements, got {count}")
+    return count
+
+
+def _flat(data: Any, field: str, count: int) -> Iterator[Any]:
+    """The elements of nested lists in row-major order, without recursion."""
+    if not isinstance(data, list):
+        raise body_invalid(f"{field}.data", "expected a list")
+    stack = [iter(data)]
+    given = 0
+    while stack:
+        for value in stack[-1]:
+            if isinstance(value, list):
+                if len(stack) > MAX_RANK:
+                    raise body_invalid(f"{field}.data", f"expected at most {MAX_RANK} nested lists")
+                stack.append(iter(value))
+                break
+            given += 1
+            if given > count:
+                raise body_invalid(f"{field}.data", f"expected {count} elements, got more")
+            yield value
+        else:
+            stack.pop()
+
+
+def write_body(asked: Asked, done: Inference) -> tuple[bytes, int | None]:
+    """The answer's body, and the length of its JSON header where binary tensors follow."""
+    signature = done.model.backend.signature
+    outputs: list[dict[str, Any]] = []
+    binary: list[bytes | memoryview] = []
+    for place in done.outputs:
+        spec = signature.outputs[place]
+        shape, value = done.answer.shapes[place], done.answer.values[place]
+        output: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
+        if asked.binary(spec.name):
+            output["parameters"] = {"binary_data_size": len(value)}
+            binary.append(value)
+        else:
+            output["data"] = _json_values(value, spec.datatype, shape)
+        outputs.append(output)
+    answer: dict[str, Any] = {
+        "model_name": done.model.name,
+        "model_version": done.model.version,
+        "outputs": outputs,
+    }
+    if asked.request.id:
+        answer["id"] = asked.request.id
+    head = msgspec.json.encode(answer)
+    return (b"".join((head, *binary)), len(head)) if binary else (head, None)
+
+
+def _json_values(value: bytes | memoryview, datatype: str, shape: tuple[int, ...]) -> list[Any]:
+    """Row-major elements; NaN and infinities become null, since JSON has no word for them."""
+    if datatype == BYTES:
+        strings = split_strings(bytes(value), int(np.prod(shape)))
+        return [element.decode(errors="replace") for element in strings if isinstance(element, bytes)]
+    values: list[Any] = np.frombuffer(value, DTYPES[datatype]).tolist()
+    return values
+
+
+def as_json(document: dict[str, Any]) -> bytes:
+    """A small JSON document."""
+    return json.dumps(document).encode()

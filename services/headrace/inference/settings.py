@@ -1,0 +1,83 @@
+"""Settings of an inference replica, from HEADRACE_INFERENCE_* variables."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from headrace.runtime.settings import SettingsReader
+from headrace.runtime.telemetry import TelemetrySettings
+
+PREFIX = "HEADRACE_INFERENCE"
+
+
+class ModelOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator sets for one model, over its config.pbtxt; absent means as it is.
+
+    `max_delay_us` bounds how long a batch waits for more rows while no instance
+    is idle; `eager: false` makes it wait that long even when one is.
+    """
+
+    max_batch_size: int | None = None
+    max_queue: int | None = None
+    max_delay_us: int | None = None
+    eager: bool | None = None
+    timeout_ms: int | None = None
+    instances: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSettings:
+    """One replica's settings.
+
+    `hot_socket` is where the gateway reaches ModelInfer and the REST bridge by
+    gRPC over HTTP/1.1, `grpc_socket` where it reaches everything by HTTP/2.
+    `instances` is how many batches of a model run at once, each on one thread.
+    """
+
+    listen: str = "127.0.0.1:9100"
+    metrics_listen: str = "127.0.0.1:9101"
+    hot_socket: Path | None = None
+    grpc_socket: Path | None = None
+    repository: Path = Path("models")
+    replica: str = "inference-0"
+    jwks: Path = Path("jwks.json")
+    drain_grace_s: float = 10.0
+    max_message_bytes: int = 64 * 1024 * 1024
+    max_buffered_bytes: int = 512 * 1024 * 1024
+    instances: int = 2
+    models: Mapping[str, ModelOverride] = field(default_factory=dict)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+
+    @classmethod
+    def read(cls, values: Mapping[str, str]) -> "InferenceSettings":
+        """Raises `SettingsError` with every mistake."""
+        reader = SettingsReader(values, PREFIX)
+        settings = cls(
+            listen=reader.text("LISTEN", "127.0.0.1:9100"),
+            metrics_listen=reader.text("METRICS_LISTEN", "127.0.0.1:9101"),
+            hot_socket=reader.path("HOT_SOCKET", None),
+            grpc_socket=reader.path("GRPC_SOCKET", None),
+            repository=reader.path("REPOSITORY", None) or Path("models"),
+            replica=reader.text("REPLICA", "inference-0"),
+            jwks=reader.path("JWKS", None) or Path("jwks.json"),
+            drain_grace_s=reader.number("DRAIN_GRACE_S", 10.0, low=0.0, high=600.0),
+            max_message_bytes=reader.integer("MAX_MESSAGE_BYTES", 64 * 1024 * 1024, low=1024, high=2**31 - 1),
+            max_buffered_bytes=reader.integer("MAX_BUFFERED_BYTES", 512 * 1024 * 1024, low=1024, high=2**40),
+            instances=reader.integer("INSTANCES", os.cpu_count() or 1, low=1, high=256),
+            models=_overrides(reader),
+            telemetry=TelemetrySettings.read(values),
+        )
+        reader.finish()
+        return settings
+
+
+def _overrides(reader: SettingsReader) -> dict[str, ModelOverride]:
+    text = reader.text("MODELS", "{}")
+    try:
+        return msgspec.json.decode(text, type=dict[str, ModelOverride])
+    except msgspec.MsgspecError as error:
+        reader.problem("MODELS", f"must be a JSON object of model settings: {error}")
+        return {}

@@ -1,0 +1,48 @@
+"""What a trace shows of a batch.
+
+The batch is the root of a trace of its own, since many requests caused it: it
+links to every sampled request that it executed, and each of those links back.
+"""
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Tracer, set_span_in_context
+
+from headrace.inference.batcher import Batch
+from headrace.runtime.clock import Clock
+
+
+def record(tracer: Tracer, batch: Batch, model: str, replica: str, clock: Clock) -> None:
+    """Writes the batch's span and each sampled request's wait in the queue.
+
+    Costs one comparison a request when none of them is sampled.
+    """
+    sampled = [ticket for ticket in batch.tickets if ticket.call.span.is_recording()]
+    if not sampled:
+        return
+    to_epoch_ns = clock.time_ns() - int(clock.monotonic() * 1e9)
+    started_ns = batch.executed.started_ns + to_epoch_ns
+    span = tracer.start_span(
+        "batch",
+        context=Context(),
+        start_time=started_ns,
+        links=[Link(ticket.call.span.get_span_context()) for ticket in sampled],
+        attributes={
+            "headrace.model": model,
+            "headrace.replica": replica,
+            "headrace.batch.rows": batch.rows,
+            "headrace.batch.requests": len(batch.tickets),
+            "headrace.batch.cut": batch.why,
+            "headrace.batch.runs": batch.executed.runs,
+        },
+    )
+    for ticket in sampled:
+        request = ticket.call.span
+        request.add_link(span.get_span_context())
+        request.set_attribute("headrace.batch.rows", batch.rows)
+        wait = tracer.start_span(
+            "queue",
+            context=set_span_in_context(request, Context()),
+            start_time=int(ticket.arrived * 1e9) + to_epoch_ns,
+        )
+        wait.end(started_ns)
+    span.end(batch.executed.ended_ns + to_epoch_ns)

@@ -1,0 +1,130 @@
+"""Exact counts of what a model did, in the contract's form and as metrics.
+
+`inference` counts rows, `execution` counts runs of the model, `success` and
+`fail` count requests, as Triton's ModelStatistics defines them.
+"""
+
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from headrace.inference.batcher import Batch
+from headrace.inference.v2.grpc_service_pb2 import ModelStatistics
+from headrace.runtime.metrics import SECONDS_BUCKETS, LoopHistogram
+
+BATCH_ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(slots=True)
+class Tally:
+    """A count of requests or runs, and their time."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int, count: int = 1) -> None:
+        self.count += count
+        self.ns += ns
+
+
+@dataclass(slots=True)
+class BatchTally:
+    """Runs of one batch size."""
+
+    compute_input: Tally = field(default_factory=Tally)
+    compute_infer: Tally = field(default_factory=Tally)
+    compute_output: Tally = field(default_factory=Tally)
+
+
+class InferenceMetrics:
+    """The service's metrics, one set a process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.queue_seconds = LoopHistogram(
+            "headrace_inference_queue_seconds",
+            "Time of a request from its arrival in the queue to the start of its batch.",
+            ("model",),
+            SECONDS_BUCKETS,
+            registry,
+        )
+        self.compute_seconds = LoopHistogram(
+            "headrace_inference_compute_seconds",
+            "Time of a batch in the model.",
+            ("model",),
+            SECONDS_BUCKETS,
+            registry,
+        )
+        self.batch_rows = LoopHistogram(
+            "headrace_inference_batch_rows",
+            "Rows of a batch.",
+            ("model",),
+            BATCH_ROWS_BUCKETS,
+            registry,
+        )
+
+
+class Statistics:
+    """One model version's statistics. Used on the event loop only."""
+
+    def __init__(self, model: str, version: str, metrics: InferenceMetrics) -> None:
+        self._model = model
+        self._version = version
+        self._inferences = 0
+        self._executions = 0
+        self._last_ms = 0
+        self._success = Tally()
+        self._fail = Tally()
+        self._queue = Tally()
+        self._sizes: dict[int, BatchTally] = {}
+        self._queue_seconds = metrics.queue_seconds.series(model)
+        self._compute_seconds = metrics.compute_seconds.series(model)
+        self._batch_rows = metrics.batch_rows.series(model)
+
+    def executed(self, batch: Batch, now_ms: int) -> None:
+        """Counts a batch."""
+        done = batch.executed
+        self._executions += done.runs
+        answers = zip(batch.tickets, done.answers, strict=True)
+        self._inferences += sum(ticket.rows for ticket, answer in answers if answer is not None)
+        self._last_ms = now_ms
+        tally = self._sizes.setdefault(batch.rows, BatchTally())
+        tally.compute_input.add(done.infer_ns - done.started_ns)
+        tally.compute_infer.add(done.output_ns - done.infer_ns)
+        tally.compute_output.add(done.ended_ns - done.output_ns)
+        self._compute_seconds.observe((done.output_ns - done.infer_ns) * 1e-9)
+        self._batch_rows.observe(batch.rows)
+        started = done.started_ns * 1e-9
+        for ticket in batch.tickets:
+            waited = max(0.0, started - ticket.arrived)
+            self._queue.add(int(waited * 1e9))
+            self._queue_seconds.observe(waited)
+
+    def answered(self, ns: int) -> None:
+        """Counts a request that succeeded; `ns` from arrival to answer."""
+        self._success.add(ns)
+
+    def failed(self, ns: int) -> None:
+        """Counts a request that failed."""
+        self._fail.add(ns)
+
+    def message(self) -> ModelStatistics:
+        """The contract's form."""
+        message = ModelStatistics(
+            name=self._model,
+            version=self._version,
+            last_inference=self._last_ms,
+            inference_count=self._inferences,
+            execution_count=self._executions,
+        )
+        stats = message.inference_stats
+        for name, tally in (("success", self._success), ("fail", self._fail), ("queue", self._queue)):
+            target = getattr(stats, name)
+            target.count, target.ns = tally.count, tally.ns
+        for rows, size in sorted(self._sizes.items()):
+            row = message.batch_stats.add(batch_size=rows)
+            for name in ("compute_input", "compute_infer", "compute_output"):
+                tally = getattr(size, name)
+                for target in (getattr(row, name), getattr(stats, name)):
+                    target.count += tally.count
+                    target.ns += tally.ns
+        return message
