@@ -1,0 +1,60 @@
+"""Fixtures that cost too much to make for each test: meshes and foreign clients."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.grpcurl import grpcurl as fetch_grpcurl
+from tests.support.mesh import Mesh, MeshOptions, running_mesh
+from tests.support.node import GRPC_PACKAGES, Node
+from tests.support.node import node as find_node
+from tests.support.requests import Linear
+
+MeshOf = Callable[[MeshOptions], Mesh]
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Iterator[Mesh]:
+    """The mesh that `headrace up` makes by itself; one for the whole session."""
+    with running_mesh(MeshOptions()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mesh_of(mesh: Mesh) -> Iterator[MeshOf]:
+    """Meshes with options, each once in a session, with the models that the first one built."""
+    meshes: dict[str, Mesh] = {}
+    with ExitStack() as stack:
+
+        def get(options: MeshOptions) -> Mesh:
+            key = repr(options)
+            if key not in meshes:
+                copied = MeshOptions(options.replicas, options.config, options.env, mesh.state_dir / "models")
+                meshes[key] = stack.enter_context(running_mesh(copied))
+            return meshes[key]
+
+        yield get
+
+
+@pytest.fixture(scope="session")
+def linear(mesh: Mesh) -> Linear:
+    """What `linear` answers, computed beside the mesh."""
+    return Linear(mesh.state_dir / "models")
+
+
+@pytest.fixture(scope="session")
+def grpcurl() -> Path:
+    return fetch_grpcurl()
+
+
+@pytest.fixture(scope="session")
+def node() -> Node:
+    return find_node()
+
+
+@pytest.fixture(scope="session")
+def grpc_js(node: Node) -> Path:
+    """A folder with grpc-js and its proto loader."""
+    return node.with_packages(*GRPC_PACKAGES)

@@ -1,0 +1,30 @@
+"""Virtual environments of foreign clients, made once and kept in `.cache/venvs`.
+
+protobuf refuses two definitions of `inference.ModelInferRequest` in one
+process, so a client that brings its own never shares ours: it runs in a process
+and an environment of its own.
+"""
+
+import sys
+from pathlib import Path
+
+from tests.support.cache import cached
+from tests.support.commands import output_of
+
+INSTALL_TIMEOUT_S = 300.0
+
+
+def venv(*requirements: str) -> Path:
+    """The interpreter of an environment that holds exactly `requirements`."""
+
+    def make(folder: Path) -> None:
+        output_of([sys.executable, "-m", "venv", folder], timeout_s=INSTALL_TIMEOUT_S)
+        pip = [_python(folder), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        output_of([*pip, *requirements], timeout_s=INSTALL_TIMEOUT_S)
+
+    version = f"python {sys.version_info.major}.{sys.version_info.minor} {sys.prefix}"
+    return _python(cached("venvs", [version, *sorted(requirements)], make))
+
+
+def _python(folder: Path) -> Path:
+    return folder / "bin" / "python"
