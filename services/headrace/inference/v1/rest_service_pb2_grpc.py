@@ -92,6 +92,7 @@ class RestServiceServicer:
 
     def ServerMetadata(self, request, context):
         """ServerMetadata answers with the server's name, version and extensions.
+        "/v2/" is the same path: the transcoder refuses a second binding for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

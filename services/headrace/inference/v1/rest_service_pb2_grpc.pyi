@@ -45,7 +45,9 @@ class RestServiceStub:
     ServerReady: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.ServerReadyRequest, _httpbody_pb2.HttpBody]
     """ServerReady answers whether every model serves: `{"ready": true}`."""
     ServerMetadata: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.ServerMetadataRequest, _httpbody_pb2.HttpBody]
-    """ServerMetadata answers with the server's name, version and extensions."""
+    """ServerMetadata answers with the server's name, version and extensions.
+    "/v2/" is the same path: the transcoder refuses a second binding for it.
+    """
     ModelReady: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.ModelReadyRequest, _httpbody_pb2.HttpBody]
     """ModelReady answers whether a model serves: `{"name": …, "ready": true}`."""
     ModelMetadata: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.ModelMetadataRequest, _httpbody_pb2.HttpBody]
@@ -68,7 +70,9 @@ class RestServiceAsyncStub(RestServiceStub):
     ServerReady: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ServerReadyRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """ServerReady answers whether every model serves: `{"ready": true}`."""
     ServerMetadata: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ServerMetadataRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """ServerMetadata answers with the server's name, version and extensions."""
+    """ServerMetadata answers with the server's name, version and extensions.
+    "/v2/" is the same path: the transcoder refuses a second binding for it.
+    """
     ModelReady: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ModelReadyRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """ModelReady answers whether a model serves: `{"name": …, "ready": true}`."""
     ModelMetadata: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ModelMetadataRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
@@ -106,7 +110,9 @@ class RestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rest_service_pb2.ServerMetadataRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """ServerMetadata answers with the server's name, version and extensions."""
+        """ServerMetadata answers with the server's name, version and extensions.
+        "/v2/" is the same path: the transcoder refuses a second binding for it.
+        """
 
     @_abc_1.abstractmethod
     def ModelReady(
