@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 # protoc starts the plugins of mypy-protobuf by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
