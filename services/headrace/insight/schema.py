@@ -25,6 +25,7 @@ CREATE TABLE traces (
     services TEXT NOT NULL
 );
 CREATE INDEX traces_by_start ON traces (start_ns);
+-- With rows: WITHOUT ROWID puts rows of more than a quarter page on a page of their own.
 CREATE TABLE spans (
     trace INTEGER NOT NULL,
     span_id BLOB NOT NULL,
@@ -38,8 +39,8 @@ CREATE TABLE spans (
     status_message TEXT NOT NULL,
     attributes TEXT NOT NULL,
     links TEXT NOT NULL,
-    PRIMARY KEY (trace, span_id)
-) WITHOUT ROWID;
+    UNIQUE (trace, span_id)
+);
 CREATE TABLE links (
     trace INTEGER NOT NULL,
     span_id BLOB NOT NULL,

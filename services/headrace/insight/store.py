@@ -215,8 +215,8 @@ class SqliteStore:
         if self._pragma("page_count") > self._max_pages:
             while self._used_pages() > LOW * self._max_pages and self._remove_oldest():
                 pass
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            # A script: `execute` would stop after the first page, for which there is no row.
+            self._db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}").fetchall()
 
     def _pragma(self, name: str) -> int:

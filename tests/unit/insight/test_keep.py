@@ -1,3 +1,5 @@
+"""Which traces are kept."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,3 +1,5 @@
+"""What becomes of spans as they arrive."""
+
 from typing import Any
 
 import pytest
@@ -5,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from headrace.insight.core import otlp
 from headrace.insight.core.summary import size_of
@@ -15,12 +18,14 @@ LARGEST_SPAN_BYTES = 100_000
 
 
 def convert(span: OtlpSpan) -> Span:
+    """The span as it is stored."""
     grouped = otlp.by_trace([otlp_request(span)])
     ((received,),) = grouped.traces.values()
     return otlp.converted(received)
 
 
 def attribute(key: str, **value: Any) -> KeyValue:
+    """An attribute; `value` is a field of AnyValue."""
     return KeyValue(key=key, value=AnyValue(**value))
 
 
@@ -28,7 +33,7 @@ def test_a_span_keeps_what_the_wire_said() -> None:
     """Identifiers become hexadecimal digits; everything else stays as it came."""
     span = otlp_span(1, 2, parent=3, links=[(4, 5)])
     span.kind = OtlpSpan.SPAN_KIND_SERVER
-    span.status.code = 2
+    span.status.code = Status.STATUS_CODE_ERROR
     span.status.message = "deadline"
     assert convert(span) == Span(
         trace_id=f"{1:032x}",
@@ -161,6 +166,7 @@ def test_huge_values_are_cut() -> None:
 
 
 def nested(levels: int) -> AnyValue:
+    """A list in a list, so many times."""
     value = AnyValue(int_value=1)
     for _ in range(levels):
         value = AnyValue(array_value=ArrayValue(values=[value]))
@@ -192,7 +198,7 @@ otlp_spans = st.builds(
     span_id=st.binary(max_size=12) | st.binary(min_size=8, max_size=8),
     parent_span_id=st.binary(max_size=9),
     name=st.text(max_size=400),
-    kind=st.integers(-1, 9),  # type: ignore[arg-type]  # numbers that a newer sender may know
+    kind=st.integers(-1, 9),  # numbers that a newer sender may know
     start_time_unix_nano=st.integers(0, 2**64 - 1),
     end_time_unix_nano=st.integers(0, 2**64 - 1),
     attributes=st.lists(st.builds(KeyValue, key=st.text(max_size=200), value=values), max_size=8),

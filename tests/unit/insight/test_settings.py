@@ -1,3 +1,5 @@
+"""Insight's settings."""
+
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,5 @@
+"""What is kept of a trace as a whole."""
+
 from functools import reduce
 
 from hypothesis import given
@@ -9,6 +11,7 @@ from tests.fakes.insight import stored_span
 
 
 def summed(row: TraceRow | None, spans: list[Span]) -> TraceRow:
+    """The trace with spans that are all new."""
     return grown(row, spans, len(spans), sum(map(size_of, spans)))
 
 

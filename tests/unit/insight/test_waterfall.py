@@ -1,3 +1,5 @@
+"""A trace as rows."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 
