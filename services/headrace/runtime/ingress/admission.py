@@ -1,17 +1,23 @@
 """From a request's head to a call: which method, who calls, how long, in which encoding."""
 
-from headrace.runtime.access import caller_from_headers
+from functools import lru_cache
+
+from headrace.runtime.access import SCOPES_HEADER, TENANT_HEADER, TOKEN_ID_HEADER, caller_from_headers
 from headrace.runtime.errors import HeadraceError
-from headrace.runtime.ingress.core import head
+from headrace.runtime.ingress.core.head import RequestMetadata, is_gzip, timeout_s
 from headrace.runtime.ingress.exchange import Exchange, Line
 from headrace.runtime.ingress.service import Service
-from headrace.runtime.rpc import ANONYMOUS, Call
+from headrace.runtime.rpc import ANONYMOUS, Call, Caller
 from headrace.runtime.telemetry import trace_id_of
 
-Headers = list[tuple[str, str]]
+Headers = list[tuple[bytes, bytes]]
+Values = dict[bytes, bytes]
+
+_IDENTITY = frozenset(name.encode() for name in (TENANT_HEADER, SCOPES_HEADER, TOKEN_ID_HEADER))
+_MAX_PATH_TOLD = 200
 
 
-def begin(service: Service, line: Line, path: bytes, headers: Headers, now: float) -> Exchange:
+def begin(service: Service, line: Line, path: bytes, values: Values, now: float) -> Exchange:
     """The call of a known method, its span begun; raises METHOD_UNKNOWN.
 
     Nobody has been admitted yet: `admit` comes next, and what it raises is
@@ -19,14 +25,15 @@ def begin(service: Service, line: Line, path: bytes, headers: Headers, now: floa
     """
     method = service.methods.get(path)
     if method is None:
-        # The path is the client's text: it goes back in the metadata, never into a label.
-        name = path.decode("latin-1")[:200]
+        # The path is the client's text: told back to it, never a metric's label.
+        name = path.decode("latin-1")[:_MAX_PATH_TOLD]
         raise HeadraceError("METHOD_UNKNOWN", f"there is no method {name}", {"method": name})
-    traceparent = next((value for name, value in headers if name == "traceparent"), None)
+    header = values.get(b"traceparent")
+    traceparent = None if header is None else header.decode("latin-1")
     span = service.telemetry.begin(method.path, traceparent)
     call = Call(
         method.path,
-        {},
+        RequestMetadata(values),
         ANONYMOUS,
         now,
         transport="h1",
@@ -36,17 +43,23 @@ def begin(service: Service, line: Line, path: bytes, headers: Headers, now: floa
     return Exchange(service, line, method, call)
 
 
-def admit(service: Service, exchange: Exchange, headers: Headers) -> None:
-    """Fills the call in and decides whether it may go on; raises HeadraceError or WireFault."""
+def admit(service: Service, exchange: Exchange, values: Values, headers: Headers) -> None:
+    """Decides whether the call may go on; raises HeadraceError or WireFault."""
     call = exchange.call
-    metadata = head.metadata(headers)
-    call.metadata = metadata
-    timeout = metadata.get("grpc-timeout")
-    if isinstance(timeout, str):
-        call.deadline = call.arrived + head.timeout_s(timeout)
-    encoding = metadata.get("grpc-encoding")
-    if isinstance(encoding, str):
-        exchange.gzip = head.is_gzip(encoding)
+    timeout = values.get(b"grpc-timeout")
+    if timeout is not None:
+        call.deadline = call.arrived + timeout_s(timeout)
+    encoding = values.get(b"grpc-encoding")
+    if encoding is not None:
+        exchange.gzip = is_gzip(encoding)
     if not service.access.is_open(call.method):
-        call.caller = caller_from_headers(headers)
+        call.caller = _caller(tuple([header for header in headers if header[0] in _IDENTITY]))
         service.access.check(call.method, call.caller)
+
+
+@lru_cache(maxsize=1024)
+def _caller(identity: tuple[tuple[bytes, bytes], ...]) -> Caller:
+    """The caller of these identity headers: all of the request's, so that a second one is seen."""
+    return caller_from_headers(
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in identity]
+    )

@@ -12,7 +12,6 @@ from headrace.runtime.ingress.admission import admit, begin
 from headrace.runtime.ingress.core import encoding
 from headrace.runtime.ingress.core.faults import WireFault
 from headrace.runtime.ingress.core.framing import inflated_size
-from headrace.runtime.ingress.core.head import decoded
 from headrace.runtime.ingress.core.reader import RequestReader
 from headrace.runtime.ingress.exchange import Exchange, failure, refusal
 from headrace.runtime.ingress.responder import Responder
@@ -114,9 +113,9 @@ class HotConnection(asyncio.Protocol):
         if reader.method != b"POST":
             self._answer_plainly(reader.path)
             return False
-        headers = decoded(reader.headers)
-        self._exchange = begin(service, self, reader.path, headers, self._begun)
-        admit(service, self._exchange, headers)
+        values = dict(reader.headers)
+        self._exchange = begin(service, self, reader.path, values, self._begun)
+        admit(service, self._exchange, values, reader.headers)
         return True
 
     def _answer_plainly(self, path: bytes) -> None:

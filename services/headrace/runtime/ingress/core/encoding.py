@@ -21,6 +21,7 @@ _LAST_CHUNK = b"0\r\n"
 
 # All of printable ASCII but the percent sign, which quote() then escapes itself.
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_PRINTABLE = bytes(range(0x20, 0x7F))
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _OURS = frozenset({"connection", "content-length", "content-type", "keep-alive", "te", "trailer",
                    "transfer-encoding", "upgrade", "x-envoy-ratelimited"})  # fmt: skip
@@ -107,12 +108,11 @@ def _status(code: int, message: str, details: bytes) -> list[tuple[str, str]]:
 
 
 def _lines(pairs: Pairs) -> bytes:
-    lines = [f"{name}: {value}\r\n" for name, value in pairs]
-    # One look at all of it: printable ASCII has neither CR, LF and NUL nor any other control character.
-    text = "".join([name + value for name, value in pairs])
-    if not (text.isascii() and text.isprintable()):
+    lines = "".join([f"{name}: {value}\r\n" for name, value in pairs]).encode("utf-8", "surrogatepass")
+    # One pass over all of it: without what may be printed, nothing but our own line ends is left.
+    if lines.translate(None, _PRINTABLE) != b"\r\n" * len(pairs):
         raise HeaderRefused("a header holds something else than printable ASCII")
-    return "".join(lines).encode("ascii")
+    return lines
 
 
 @lru_cache(maxsize=512)

@@ -2,33 +2,42 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping
 
 from headrace.runtime.ingress.core.faults import WireFault
 
-IDENTITY = "identity"
-GZIP = "gzip"
-ACCEPTED = f"{IDENTITY},{GZIP}"
+IDENTITY = b"identity"
+GZIP = b"gzip"
+ACCEPTED = "identity,gzip"
 
-_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
-_SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-
-
-def decoded(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """Header lines as text, names in lower case, in their order, duplicates kept."""
-    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
+_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
-def metadata(headers: Sequence[tuple[str, str]]) -> dict[str, str | bytes]:
-    """The last value of each name; `-bin` values decoded."""
-    values: dict[str, str | bytes] = dict(headers)
-    for name, value in headers:
-        if name.endswith("-bin"):
-            values[name] = _binary(name, value)
-    return values
+class RequestMetadata(Mapping[str, str | bytes]):
+    """A request's headers for its handler: the last value of each name, `-bin` values decoded.
+
+    Decodes what is asked for only: handlers ask for few of the dozen headers
+    that Envoy sends. A `-bin` value that is no base64 raises `WireFault` when read.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[bytes, bytes]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> str | bytes:
+        value = self._values[name.encode()].decode("latin-1")
+        return _binary(name, value) if name.endswith("-bin") else value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
-def timeout_s(text: str) -> float:
+def timeout_s(text: bytes) -> float:
     """`grpc-timeout` in seconds: at most eight digits and a unit."""
     match = _TIMEOUT.fullmatch(text)
     if match is None:
@@ -36,7 +45,7 @@ def timeout_s(text: str) -> float:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def is_gzip(encoding: str) -> bool:
+def is_gzip(encoding: bytes) -> bool:
     """Whether flagged messages are gzip; raises for an encoding that we don't speak."""
     if encoding == GZIP:
         return True

@@ -17,13 +17,13 @@ _FRAMING_BYTES = 32
 class RequestReader:
     """The request that is being read; `reset` makes it ready for the next one.
 
-    `headed`: path and headers are whole. `expected`: the body's bytes, prefix
+    `headed`: path and headers (names in lower case, duplicates kept) are whole. `expected`: the body's bytes, prefix
     included, None until the prefix is in. `complete`: all of it is in. `fault`:
     why it can't be served. Anything fed after `complete` breaks the connection.
     """
 
     __slots__ = (
-        "_extra_bytes", "_max_headers", "_max_message_bytes", "_parser", "_parts", "_pieces",
+        "_extra_bytes", "_lines", "_max_headers", "_max_message_bytes", "_parser", "_parts", "_pieces",
         "_size", "_wire", "complete", "compressed", "expected", "fault", "headed", "headers", "path",
     )  # fmt: skip
 
@@ -38,6 +38,7 @@ class RequestReader:
         """Forgets the request that was read."""
         self.path = b""
         self.headers: list[tuple[bytes, bytes]] = []
+        self._lines: list[tuple[bytes, bytes]] = []
         self.headed = self.complete = self.compressed = False
         self.expected: int | None = None
         self.fault: WireFault | None = None
@@ -96,13 +97,13 @@ class RequestReader:
         self.path += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.headed:
-            return  # a trailer
-        self.headers.append((name, value))
-        if len(self.headers) > self._max_headers:
-            raise WireFault("HEADER_INVALID", "the request has too many headers")
+        self._lines.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        # What comes into the new list are trailers, which nobody reads.
+        self.headers, self._lines = self._lines, []
+        if len(self.headers) > self._max_headers:
+            raise WireFault("HEADER_INVALID", "the request has too many headers")
         self.headed = True
 
     def on_body(self, part: bytes) -> None:
