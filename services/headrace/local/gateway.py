@@ -20,6 +20,8 @@ from google.rpc import error_details_pb2, status_pb2
 from headrace.inference.v1 import rest_service_pb2
 
 MIB = 1 << 20
+REST_ROOM_BYTES = 64 * 1024
+"""What the bridge adds to a body: names from the path, which Envoy bounds at 60 KiB."""
 
 HOT, GRPC = "inference-hot", "inference-grpc"
 """The clusters of the replicas: their hot ingress, their grpc.aio server."""
@@ -63,6 +65,11 @@ class GatewaySettings:
     max_heap_bytes: int = 2048 * MIB
     access_log: Path | None = None
     concurrency: int = 1
+
+    @property
+    def max_rest_body_bytes(self) -> int:
+        """A longer body gets 413 here, before its message would be too long for a replica."""
+        return self.max_message_bytes - REST_ROOM_BYTES
 
     @property
     def config_file(self) -> Path:
@@ -176,6 +183,7 @@ def _values(settings: GatewaySettings) -> Mapping[str, str]:
         "max_tenants": settings.max_tenants,
         "max_addresses": settings.max_addresses,
         "max_tokens": settings.max_tokens,
+        "max_rest_body_bytes": settings.max_rest_body_bytes,
         "max_message_bytes": settings.max_message_bytes,
         "max_deadline": f"{settings.max_deadline_s:g}s",
         "max_connections": settings.max_connections,

@@ -1,0 +1,115 @@
+"""A real Envoy with the configuration that we ship, in front of a `Replica`."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from http.client import HTTPResponse
+from pathlib import Path
+
+import grpc
+import httpx
+
+from headrace.local.gateway import Endpoint, GatewaySettings, command, write, write_endpoints
+from headrace.local.jwks import serving_jwks
+from headrace.local.keys import KeyStore
+from headrace.runtime.clock import SystemClock
+from tests.contract.gateway.replica import Grpc, Loop, Replica
+from tests.support.waiting import eventually
+
+ENVOY = Path(sys.executable).with_name("envoy")
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A gateway that answers, and what stands behind it."""
+
+    address: str
+    settings: GatewaySettings
+    replica: Replica
+    grpc_side: Grpc
+    keys: KeyStore
+    token: str
+
+    def bearer(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}"}
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=f"http://{self.address}", timeout=10)
+
+    def channel(self) -> grpc.Channel:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        return grpc.insecure_channel(self.address, options)
+
+    def admin(self, path: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.settings.admin_socket))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\n\r\n".encode())
+            with HTTPResponse(connection) as answer:
+                answer.begin()
+                return answer.read().decode()
+
+    def stats(self, pattern: str) -> dict[str, int]:
+        lines = self.admin(f"/stats?filter={pattern}").splitlines()
+        pairs = (line.rsplit(": ", 1) for line in lines)
+        return {name: int(value) for name, value in pairs if value.isdigit()}
+
+
+@contextmanager
+def running_edge(directory: Path, changed: GatewaySettings | None = None) -> Iterator[Edge]:
+    """The gateway with a replica, tokens and a collector, in `directory`."""
+    run_dir = directory / "run"
+    run_dir.mkdir(mode=0o700)
+    base = changed or GatewaySettings(Path(), Path())
+    settings = replace(base, run_dir=run_dir, config_dir=directory / "envoy", port=0)
+    keys = KeyStore(directory / "keys", clock=SystemClock())
+    token = keys.issue("acme", ["infer", "observe"], 3600)
+    replica, grpc_side = Replica(), Grpc()
+    endpoint = Endpoint("inference-0", run_dir / "0.hot.sock", run_dir / "0.grpc.sock")
+    with ExitStack() as stack:
+        loop = Loop()
+        stack.callback(loop.close)
+        jwks = serving_jwks(settings.jwks_socket, keys.jwks)
+        loop.run(jwks.__aenter__())
+        stack.callback(lambda: loop.run(jwks.__aexit__(None, None, None)))
+        hot = loop.run(_listening(replica, endpoint.hot_socket))
+        stack.callback(lambda: loop.run(_closed(hot)))
+        for server in (grpc_side.replica(endpoint.grpc_socket), grpc_side.insight(settings.insight_socket)):
+            stack.callback(lambda server=server: server.stop(0).wait())
+        write(settings)
+        write_endpoints(settings, [endpoint], "1")
+        log = stack.enter_context((directory / "envoy.log").open("wb"))
+        process = subprocess.Popen(command(ENVOY, settings), stdout=log, stderr=log)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        edge = Edge("", settings, replica, grpc_side, keys, token.text)
+        yield replace(edge, address=_address(edge, process, directory / "envoy.log"))
+
+
+def _address(edge: Edge, process: subprocess.Popen[bytes], log: Path) -> str:
+    def ready() -> str | None:
+        assert process.poll() is None, log.read_text()[-3000:]
+        try:
+            healthy = edge.admin("/clusters").count("health_flags::healthy")
+            listeners = edge.admin("/listeners").split("::")
+        except OSError:
+            return None
+        return listeners[1].strip() if len(listeners) > 1 and healthy >= 4 else None
+
+    return eventually(ready, "Envoy answers and its replicas are healthy")
+
+
+async def _listening(replica: Replica, path: Path) -> asyncio.Server:
+    return await asyncio.start_unix_server(replica.connected, path, limit=1 << 20, backlog=4096)
+
+
+async def _closed(server: asyncio.Server) -> None:
+    server.close()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.sleep(0)
