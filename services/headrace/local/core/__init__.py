@@ -1,0 +1,1 @@
+"""Decisions about processes, without processes: no clock, no sockets, no tasks."""

@@ -1,0 +1,77 @@
+"""TCP ports on the loopback: which are free, and who holds one that is not."""
+
+import random
+import socket
+from pathlib import Path
+
+import psutil
+
+HOST = "127.0.0.1"
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST = 20000
+
+
+class FreePorts:
+    """Gives out free ports, never one twice.
+
+    They lie below the kernel's ephemeral range: in it, a port that was free
+    when it was picked may be the source port of somebody's connection when the
+    process that got it binds it.
+    """
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+        self._given: set[int] = set()
+
+    def take(self, count: int = 1) -> int:
+        """The first of `count` free ports in a row."""
+        top = _ephemeral_start() - count
+        for _ in range(1000):
+            first = self._draw.randrange(_LOWEST, top)
+            row = range(first, first + count)
+            if self._given.isdisjoint(row) and all(is_free(port) for port in row):
+                self._given.update(row)
+                return first
+        raise OSError("no free port found")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` of the loopback now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: connections in TIME_WAIT don't block a port, a listener does.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return False
+        return True
+
+
+def holder(port: int) -> str:
+    """Who listens on `port`: "pid 7 (python -m http.server)", as far as we may see."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        connections = []
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            return _process(connection.pid)
+    return "a process that this user can't see"
+
+
+def _process(pid: int | None) -> str:
+    if pid is None:
+        return "a process of another user"
+    try:
+        command = " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return f"pid {pid}"
+    return f"pid {pid} ({command[:120]})"
+
+
+def _ephemeral_start() -> int:
+    try:
+        return max(_LOWEST + 1000, int(_EPHEMERAL.read_text().split()[0]))
+    except (OSError, ValueError, IndexError):
+        return 32768

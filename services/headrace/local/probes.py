@@ -1,0 +1,126 @@
+"""Whether a process answers: gRPC health, and Envoy's admin socket."""
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+TIMEOUT_S = 2.0
+
+
+class Probe(Protocol):
+    """Asks a process whether it can take work."""
+
+    async def ready(self) -> bool:
+        """True when it says so within `TIMEOUT_S`."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        ...
+
+
+class HealthProbe:
+    """`grpc.health.v1.Health/Check` of the whole server at `host:port`."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(
+            address,
+            options=[
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 100),
+                # Channels of one target share connections, and so their back-off, otherwise.
+                ("grpc.use_local_subchannel_pool", 1),
+            ],
+        )
+        self._stub = health_pb2_grpc.HealthStub(self._channel)
+
+    async def ready(self) -> bool:
+        try:
+            answer = await self._stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+class EnvoyAdmin:
+    """Envoy's admin interface on its Unix socket."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def ready(self) -> bool:
+        status, _ = await self._ask("GET", "/ready")
+        return status == 200
+
+    async def close(self) -> None:
+        """Each question has a connection of its own."""
+
+    async def hosts(self) -> dict[str, bool] | None:
+        """Upstream addresses and whether each is healthy; None when Envoy does not answer."""
+        status, body = await self._ask("GET", "/clusters")
+        if status != 200:
+            return None
+        found: dict[str, bool] = {}
+        for line in body.splitlines():
+            parts = line.split("::")
+            if len(parts) == 4 and parts[2] == "health_flags":
+                found[parts[1]] = found.get(parts[1], True) and parts[3] == "healthy"
+        return found
+
+    async def close_listeners(self) -> None:
+        """Envoy takes no new connections from now on; open ones go on."""
+        await self._ask("POST", "/drain_listeners")
+
+    async def active_requests(self) -> int:
+        """Requests that clients wait for; 0 when Envoy does not answer."""
+        status, body = await self._ask("GET", "/stats?filter=^http\\..*\\.downstream_rq_active$")
+        if status != 200:
+            return 0
+        # The admin interface counts the request that asks, and is no client's.
+        return sum(
+            int(line.rpartition(":")[2])
+            for line in body.splitlines()
+            if not line.startswith(("http.admin.", "http.async-client"))
+        )
+
+    async def _ask(self, method: str, path: str) -> tuple[int, str]:
+        """HTTP status (0: no answer) and body."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    writer.write(
+                        f"{method} {path} HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n".encode()
+                    )
+                    return _parsed(await reader.read(-1))
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return 0, ""
+
+
+def _parsed(answer: bytes) -> tuple[int, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if not status:
+        return 0, ""
+    if b"transfer-encoding: chunked" in head.lower():
+        body = _unchunked(body)
+    return int(status[0]), body.decode(errors="replace")
+
+
+def _unchunked(body: bytes) -> bytes:
+    parts: list[bytes] = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size or b"0", 16)
+        parts.append(body[:length])
+        body = body[length + 2 :]
+    return b"".join(parts)

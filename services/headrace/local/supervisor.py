@@ -1,0 +1,252 @@
+"""The mesh of one machine: what runs, in which order it comes and goes."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from headrace.local import gateway
+from headrace.local.core.backoff import Backoff
+from headrace.local.core.lifecycle import SERVING, State
+from headrace.local.errors import StartFault, process_not_found, process_state
+from headrace.local.kept import Kept, Patience
+from headrace.local.plan import GATEWAY, INFERENCE, INSIGHT, Plan, Spec
+from headrace.local.ports import FreePorts, holder, is_free
+from headrace.local.probes import EnvoyAdmin, HealthProbe, Probe
+from headrace.runtime.clock import Clock
+
+log = structlog.get_logger()
+
+ACKNOWLEDGE_S = 10.0
+"""How long Envoy is given to take new endpoints."""
+
+SETTLE_S = 1.0
+"""How long a replica still serves after Envoy has let go of it."""
+
+FINISH_S = 10.0
+"""How long clients are waited for when the whole mesh goes."""
+
+
+class Supervisor:
+    """Owns every process. `tasks` is a task group of the caller's, `changed` hears of every change."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        tasks: asyncio.TaskGroup,
+        *,
+        clock: Clock,
+        changed: Callable[[Kept], None],
+        patience: Patience,
+        backoff: Backoff,
+        draw: random.Random,
+    ) -> None:
+        self.processes: dict[str, Kept] = {}
+        self._plan = plan
+        self._tasks = tasks
+        self._clock = clock
+        self._told = changed
+        self._patience = patience
+        self._backoff = backoff
+        self._draw = draw
+        self._free = FreePorts(draw)
+        self._admin = EnvoyAdmin(plan.state.envoy_admin)
+        self._gateway = plan.gateway_settings(plan.config.gateway.port or self._free.take())
+        self._published: tuple[int, list[gateway.Endpoint]] = (0, [])
+        self._stopping = False
+
+    @property
+    def gateway_address(self) -> str:
+        """Where clients go."""
+        return f"{self._gateway.host}:{self._gateway.port}"
+
+    async def start(self, models: asyncio.Task[None]) -> None:
+        """Starts all and returns when a request can be answered.
+
+        Replicas wait for `models`; the others come up meanwhile. Raises
+        StartFault, or START_FAILED of a process.
+        """
+        section = self._plan.config
+        gateway.write(self._gateway)
+        gateway.write_endpoints(self._gateway, (), "0")
+        edge = self._plan.gateway_spec(self._gateway.port)
+        insight = self._plan.insight_spec(section.insight.port or self._free.take(2))
+        replicas = [self._replica(number) for number in range(section.inference.replicas)]
+        _check_ports([edge, insight, *replicas])
+        kept = [self._keep(spec) for spec in (insight, *replicas, edge)]
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for process in kept:
+                    starting.create_task(self._started(process, models if process.spec.endpoint else None))
+        except ExceptionGroup as failed:  # the first one cancelled the others
+            raise failed.exceptions[0] from None
+        await self._acknowledged()
+
+    async def add(self, name: str) -> Kept:
+        """Starts a stopped process, or one more replica; returns it healthy."""
+        if name == INFERENCE:
+            process = self._keep(self._spare())
+        else:
+            process = self.find(name)
+            process.require(State.STOPPED)
+            _check_ports([process.spec])
+            process = self._keep(process.spec)
+        try:
+            await self._started(process)
+        except BaseException:
+            await self._gone(process)
+            raise
+        if process.spec.endpoint:
+            await self._acknowledged()
+        return process
+
+    async def drain(self, name: str) -> Kept:
+        """Takes a replica out of the gateway's endpoints; returns when Envoy has let go."""
+        process = self.find(name)
+        if process.spec.endpoint is None:
+            raise process_state(name, "no replica: only replicas are drained")
+        process.require(State.HEALTHY, State.UNHEALTHY, State.DRAINING)
+        process.drain()
+        await self._acknowledged()
+        return process
+
+    async def stop(self, name: str) -> Kept:
+        """Drains a process and stops it."""
+        process = self.find(name)
+        process.require(*(state for state in State if state is not State.STOPPED))
+        if process.spec.service == GATEWAY:
+            await process.stop(self._finished())
+        elif process.spec.endpoint and process.state in SERVING:
+            await process.stop(self._let_go())
+        else:
+            await process.stop()
+        return process
+
+    async def stop_all(self) -> None:
+        """The gateway when its requests are done, then the replicas, insight last: it takes their spans."""
+        self._stopping = True
+        edge = [process for process in self.processes.values() if process.spec.service == GATEWAY]
+        for process in edge:
+            serving = process.state in SERVING
+            await process.stop(self._finished() if serving else None)
+        replicas = [process for process in self.processes.values() if process.spec.endpoint]
+        await asyncio.gather(*(process.stop() for process in replicas))
+        rest = [p for p in self.processes.values() if p not in edge and p not in replicas]
+        await asyncio.gather(*(process.stop() for process in rest))
+
+    def find(self, name: str) -> Kept:
+        """The process `name`; raises PROCESS_NOT_FOUND."""
+        try:
+            return self.processes[name]
+        except KeyError:
+            raise process_not_found(name) from None
+
+    def addresses(self) -> dict[str, list[str]]:
+        """Where each service listens, in the order of starting, the gateway apart."""
+        found: dict[str, list[str]] = {}
+        for process in self.processes.values():
+            if process.spec.service != GATEWAY and process.state is not State.STOPPED:
+                found.setdefault(process.spec.service, []).append(process.spec.address)
+        return found
+
+    def _keep(self, spec: Spec) -> Kept:
+        probe: Probe = self._admin if spec.service == GATEWAY else HealthProbe(spec.address)
+        process = Kept(
+            spec,
+            probe,
+            clock=self._clock,
+            draw=self._draw.random,
+            changed=self._changed,
+            patience=self._patience,
+            backoff=self._backoff,
+        )
+        self.processes[spec.name] = process
+        return process
+
+    async def _started(self, process: Kept, models: asyncio.Task[None] | None = None) -> None:
+        if models is not None:
+            await asyncio.shield(models)  # one failed start must not cancel it for its owner
+        process.begin()
+        self._tasks.create_task(process.keep(), name=process.spec.name)
+        await process.healthy()
+
+    async def _gone(self, process: Kept) -> None:
+        if process.state is not State.STOPPED:
+            await process.stop()
+
+    def _changed(self, process: Kept) -> None:
+        if process.spec.endpoint and not self._stopping:
+            self._publish()
+        self._told(process)
+
+    def _publish(self) -> None:
+        """Tells Envoy the replicas that serve, if they are others than before."""
+        version, before = self._published
+        now = [
+            process.spec.endpoint
+            for process in self.processes.values()
+            if process.spec.endpoint and process.state in SERVING
+        ]
+        if now != before:
+            gateway.write_endpoints(self._gateway, now, str(version + 1))
+            self._published = (version + 1, now)
+
+    async def _let_go(self) -> None:
+        await self._acknowledged()
+        await asyncio.sleep(SETTLE_S)
+
+    async def _acknowledged(self) -> None:
+        """Waits until Envoy uses exactly the endpoints that were published, each found healthy.
+
+        Gives up when Envoy does not answer (it reads the file when it is back)
+        or when a host stays unhealthy, which its own checks go on watching.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ACKNOWLEDGE_S):
+                while not self._in_use(await self._admin.hosts()):
+                    await asyncio.sleep(0.05)
+
+    def _in_use(self, hosts: dict[str, bool] | None) -> bool:
+        if hosts is None:
+            return self.processes[GATEWAY].state not in SERVING
+        listed = {str(endpoint.grpc_socket) for endpoint in self._published[1]}
+        listed |= {str(e.hot_socket) for e in self._published[1] if self._gateway.hot_path == "h1"}
+        replicas = {host: well for host, well in hosts.items() if host.endswith((".hot.sock", ".grpc.sock"))}
+        replicas.pop(str(self._plan.state.insight_socket), None)
+        return replicas.keys() == listed and all(replicas.values())
+
+    async def _finished(self) -> None:
+        """Closes the door, and waits for those inside."""
+        await self._admin.close_listeners()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                while await self._admin.active_requests():
+                    await asyncio.sleep(0.05)
+
+    def _replica(self, number: int) -> Spec:
+        first = self._plan.config.inference.port
+        return self._plan.replica_spec(number, first + 10 * number if first else self._free.take(2))
+
+    def _spare(self) -> Spec:
+        """A replica of a number that none has, on ports that nobody holds."""
+        taken = {name for name, process in self.processes.items() if process.state is not State.STOPPED}
+        number = next(n for n in range(1000) if f"{INFERENCE}-{n}" not in taken)
+        spec = self._replica(number)
+        return spec if all(map(is_free, spec.ports)) else self._plan.replica_spec(number, self._free.take(2))
+
+
+def _check_ports(specs: Sequence[Spec]) -> None:
+    for spec in specs:
+        for port in spec.ports:
+            if not is_free(port):
+                raise StartFault(
+                    f"{spec.name} can't listen on port {port}",
+                    f"it is held by {holder(port)}",
+                    f"stop that process, use `--port 0` for free ports, or set {_key(spec)} in headrace.yaml",
+                )
+
+
+def _key(spec: Spec) -> str:
+    return {GATEWAY: "gateway.port", INFERENCE: "inference.port", INSIGHT: "insight.port"}[spec.service]
