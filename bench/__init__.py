@@ -1,0 +1,1 @@
+"""Benchmarks that print figures against frozen floors; `python -m bench`."""

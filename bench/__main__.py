@@ -1,0 +1,119 @@
+"""`python -m bench`: starts a mesh of its own, measures, prints the table, ends it.
+
+    python -m bench [--only linear,minilm,latency,start] [--rounds 3] [--seconds 5]
+
+Exit status 1 when a figure is below its must, or a run was void.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bench import edge, measure
+from bench.figures import Figure, table
+from bench.machine import described
+from bench.measure import Effort
+from bench.mesh import Mesh, running
+
+MIB = 2**20
+RESULTS = Path(__file__).with_name("results")
+ROWS = ("start", "linear", "latency", "minilm")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures what the arguments ask for; see the module."""
+    options = _parsed(arguments)
+    machine = described()
+    with tempfile.TemporaryDirectory(prefix="hb-", dir="/tmp") as folder:
+        figures = _figures(Path(folder), options.only.split(","), Effort(options.rounds, options.seconds))
+    print(", ".join(f"{key} {value}" for key, value in machine.items()) + "\n")
+    print(table(figures))
+    print(f"\nwritten to {_write(machine, figures)}")
+    return 1 if any(figure.verdict == "FAIL" for figure in figures) else 0
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--only", default=",".join(ROWS), help="some of " + ",".join(ROWS))
+    parser.add_argument("--rounds", type=int, default=3, help="runs of ours for each figure (default 3)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a run (default 5)")
+    options = parser.parse_args(arguments)
+    unknown = set(options.only.split(",")) - set(ROWS)
+    if unknown:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    return options
+
+
+def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
+    figures = []
+    _say("starting a mesh")
+    with running(folder / "s") as mesh:
+        if "start" in rows:
+            figures += [_start(mesh, "first"), _memory(mesh)]
+        if "linear" in rows:
+            figures += _linear(mesh, folder, effort)
+        if "latency" in rows:
+            _say("latency")
+            figures.append(measure.latency(mesh, effort))
+        if "minilm" in rows:
+            _say("minilm")
+            figures.append(measure.minilm(mesh, effort, folder))
+    if "start" in rows:
+        _say("starting it again")
+        with running(folder / "s") as mesh:
+            figures.append(_start(mesh, "second"))
+    return figures
+
+
+def _linear(mesh: Mesh, folder: Path, effort: Effort) -> list[Figure]:
+    _say("linear")
+    with edge.echo(mesh, folder / "echo") as echo:
+        figures = [measure.linear(mesh, echo, effort)]
+    with edge.c_server(mesh, folder / "c") as c_server:
+        return [*figures, measure.ceiling(mesh, c_server, effort)]
+
+
+def _start(mesh: Mesh, which: str) -> Figure:
+    must, aim = (60.0, 5.0) if which == "first" else (10.0, None)
+    return Figure(
+        f"start of the mesh, {which} time",
+        value=mesh.start_s,
+        unit="s",
+        must=must,
+        aim=aim,
+        lower_is_better=True,
+    )
+
+
+def _memory(mesh: Mesh) -> Figure:
+    each = {name: size // MIB for name, size in mesh.memory().items()}
+    parts = ", ".join(f"{name} {size}" for name, size in each.items())
+    return Figure(
+        "memory of the idle mesh (PSS)",
+        parts,
+        value=float(sum(each.values())),
+        unit="MiB",
+        must=1500.0,
+        aim=600.0,
+        lower_is_better=True,
+    )
+
+
+def _write(machine: Mapping[str, str | int], figures: Sequence[Figure]) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{machine['taken']}.json".replace(":", "")
+    rows = [{**asdict(figure), "verdict": figure.verdict} for figure in figures]
+    path.write_text(json.dumps({"machine": machine, "figures": rows}, indent=1) + "\n")
+    return path
+
+
+def _say(what: str) -> None:
+    print(f"bench: {what} ...", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

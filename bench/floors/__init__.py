@@ -1,0 +1,1 @@
+"""What Headrace is measured against. Frozen: a change here voids every older figure."""

@@ -1,0 +1,51 @@
+"""Requests as they stand on the wire: gRPC frames of ModelInferRequest."""
+
+import random
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from headrace.inference.v2 import grpc_service_pb2 as pb
+
+LINEAR_WIDTH = 16
+FIXED_ROW = np.linspace(-1, 1, LINEAR_WIDTH, dtype=np.float32).reshape(1, -1)
+
+
+def framed(message: bytes) -> bytes:
+    """The message with its gRPC prefix: not compressed, length in four bytes."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def linear_request(row: np.ndarray = FIXED_ROW) -> pb.ModelInferRequest:
+    """One row for `linear`."""
+    request = pb.ModelInferRequest(model_name="linear")
+    request.inputs.add(name="x", datatype="FP32", shape=row.shape)
+    request.raw_input_contents.append(row.tobytes())
+    return request
+
+
+def minilm_request(text: str) -> pb.ModelInferRequest:
+    """One text for `minilm`."""
+    encoded = text.encode()
+    request = pb.ModelInferRequest(model_name="minilm")
+    request.inputs.add(name="text", datatype="BYTES", shape=[1])
+    request.raw_input_contents.append(struct.pack("<I", len(encoded)) + encoded)
+    return request
+
+
+def texts(tokenizer_file: Path, tokens: int, seed: int) -> Iterator[str]:
+    """Endless distinct texts that are `tokens` tokens long, both special tokens included."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    words = sorted(
+        word for word in tokenizer.get_vocab() if word.isascii() and word.isalpha() and len(word) > 3
+    )
+    draw = random.Random(seed)
+    while True:
+        text = " ".join(draw.choices(words, k=tokens - 2))
+        if len(tokenizer.encode(text).ids) == tokens:
+            yield text

@@ -1,0 +1,158 @@
+"""How each figure is taken: floor, ours, floor, ours, floor, ...; every run checked."""
+
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import h2load
+from bench.calls import check_linear, check_minilm
+from bench.counts import counted
+from bench.figures import Figure, interleaved_ratio, spread
+from bench.frames import framed, linear_request, minilm_request, texts
+from bench.mesh import Mesh
+from bench.target import Sample, Target
+
+CONNECTIONS, STREAMS = 8, 16  # 128 in flight
+TOKENS = 32
+WARM_REQUESTS = 3_000
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long and how often. `rounds` of ours, one more of the floor."""
+
+    rounds: int = 3
+    run_s: float = 5.0
+
+
+def linear(mesh: Mesh, echo: Target, effort: Effort) -> Figure:
+    """`linear` at 128 in flight over the echo floor, by h2load."""
+    name = "`linear`, 128 in flight / echo"
+    if not h2load.available():
+        return Figure(name, must=1.5, aim=2.5, missing=h2load.HOW_TO_GET)
+    check_linear(mesh)
+    ours, floors = _interleaved(
+        effort, lambda: _flood(mesh.target, "linear", effort), lambda: _flood(echo, "", effort)
+    )
+    return Figure(
+        name,
+        f"{spread(ours)}/s",
+        f"{spread(floors)}/s",
+        interleaved_ratio(ours, floors),
+        must=1.5,
+        aim=2.5,
+    )
+
+
+def ceiling(mesh: Mesh, c_server: Target, effort: Effort) -> Figure:
+    """`linear` over a C server that answers nothing: how near the gateway's own limit we are."""
+    name = "`linear`, 128 in flight / C server"
+    if not h2load.available():
+        return Figure(name, missing=h2load.HOW_TO_GET)
+    once = Effort(1, effort.run_s)
+    ours, floors = _interleaved(
+        once, lambda: _flood(mesh.target, "linear", once), lambda: _flood(c_server, "", once)
+    )
+    return Figure(name, f"{spread(ours)}/s", f"{spread(floors)}/s", interleaved_ratio(ours, floors))
+
+
+def latency(mesh: Mesh, effort: Effort) -> Figure:
+    """What the mesh adds to one bare call of `linear`, one request at a time; medians."""
+    name = "`linear`, one at a time, added to the bare call, p50"
+    if not h2load.available():
+        return Figure(name, unit="ms", must=1.0, aim=0.4, lower_is_better=True, missing=h2load.HOW_TO_GET)
+    model = str(mesh.model_file("linear", "model.onnx"))
+    ours, floors = _interleaved(
+        effort, lambda: _one_at_a_time(mesh.target), lambda: _floor("bare_call", model, "x", "16")["p50_us"]
+    )
+    return Figure(
+        name,
+        f"{spread(ours)} us",
+        f"{median(floors):.1f} us",
+        (median(ours) - median(floors)) / 1e3,
+        unit="ms",
+        must=1.0,
+        aim=0.4,
+        lower_is_better=True,
+    )
+
+
+def minilm(mesh: Mesh, effort: Effort, folder: Path) -> Figure:
+    """`minilm` at 128 in flight, each text sent once, over bare ONNX Runtime at its best."""
+    model = str(mesh.model_file("minilm-encoder", "model.onnx"))
+    source = texts(mesh.model_file("minilm", "tokenizer.json"), TOKENS, seed=0)
+    check_minilm(mesh, next(source))
+    best = max(_floor("bare_onnx", model), key=lambda run: run["rows_per_s"])
+    arguments = ("--layout", best["layout"], "--batch", str(best["batch"]), "--seconds", str(effort.run_s))
+    requests = int(best["rows_per_s"] * effort.run_s)
+    ours, floors = _interleaved(
+        effort,
+        lambda: _distinct(mesh.target, source, requests, folder).per_s,
+        lambda: _floor("bare_onnx", model, *arguments)[0]["rows_per_s"],
+    )
+    return Figure(
+        "`minilm`, 128 in flight / bare ONNX Runtime",
+        f"{spread(ours)}/s",
+        f"{spread(floors)}/s at {best['layout']}, batch {best['batch']}",
+        interleaved_ratio(ours, floors),
+        must=0.85,
+        aim=0.96,
+    )
+
+
+def _interleaved(
+    effort: Effort, ours: Callable[[], float], floor: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    mine, floors = [], [floor()]
+    for _ in range(effort.rounds):
+        mine.append(ours())
+        floors.append(floor())
+    return mine, floors
+
+
+def _flood(target: Target, model: str, effort: Effort) -> float:
+    """128 in flight for about `run_s`: a short run first, which warms and says how many that are."""
+    warm = _h2load(target, model, WARM_REQUESTS, CONNECTIONS, STREAMS)
+    return _h2load(target, model, int(warm.per_s * effort.run_s), CONNECTIONS, STREAMS).per_s
+
+
+def _one_at_a_time(target: Target) -> float:
+    _h2load(target, "linear", 500, 1, 1)
+    return _h2load(target, "linear", 3_000, 1, 1).p50_us
+
+
+def _h2load(target: Target, model: str, requests: int, connections: int, streams: int) -> Sample:
+    frame = framed(linear_request().SerializeToString())
+    with counted(target, requests, model):
+        return h2load.run(target, frame, requests=requests, connections=connections, streams=streams)
+
+
+def _distinct(target: Target, source: Iterator[str], requests: int, folder: Path) -> Sample:
+    frames = folder / "frames"
+    chosen = itertools.islice(source, requests)
+    frames.write_bytes(b"".join(framed(minilm_request(text).SerializeToString()) for text in chosen))
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(target.token)
+    with counted(target, requests, "minilm"):
+        return Sample(
+            **_python("bench.streams", str(frames), "--port", str(target.port), "--token-file", str(token))
+        )
+
+
+def _floor(name: str, *arguments: str) -> Any:
+    return _python(f"bench.floors.{name}", *arguments)
+
+
+def _python(module: str, *arguments: str) -> Any:
+    """What the module prints as JSON."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    return json.loads(done.stdout)
