@@ -17,7 +17,10 @@ OWN = {"inference": INFERENCE, "insight": "headrace.insight.v1.InsightService"}
 
 def addresses(mesh: Mesh) -> dict[str, str]:
     """Where each service and the gateway take gRPC."""
-    return {"gateway": mesh.gateway, **{name: found[0] for name, found in mesh.services.items() if name in OWN}}
+    return {
+        "gateway": mesh.gateway,
+        **{name: found[0] for name, found in mesh.services.items() if name in OWN},
+    }
 
 
 def ask(

@@ -47,17 +47,21 @@ def test_every_demo_model_is_ready_and_described(report: dict[str, Any]) -> None
     for model in DEMO_MODELS:
         assert report["metadata"][model]["inputs"], model
         assert report["config"][model]["config"]["name"] == model
-    assert report["metadata"]["linear"]["inputs"][0] == {"name": "x", "datatype": "FP32", "shape": ["-1", "16"]}
+    assert report["metadata"]["linear"]["inputs"][0] == {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": ["-1", "16"],
+    }
     assert report["metadata"]["minilm"]["outputs"][0]["shape"] == ["-1", "384"]
 
 
 def test_every_demo_model_infers(report: dict[str, Any], linear: Linear) -> None:
-    """infer answers right numbers on all five demo models."""
+    """Infer answers right numbers on all five demo models."""
     check_answers(report["answers"], linear)
 
 
 def test_unknown_model_raises_not_found(report: dict[str, Any]) -> None:
-    """infer on a model that does not exist raises NOT_FOUND with a message that names it."""
+    """Infer on a model that does not exist raises NOT_FOUND with a message that names it."""
     unknown = report["answers"][-1]
     assert unknown["status"] == "StatusCode.NOT_FOUND"
     assert UNKNOWN in unknown["error"]

@@ -34,17 +34,17 @@ def test_server_and_models_are_live_ready_and_described(report: dict[str, Any]) 
 
 
 def test_infer_with_json_tensors(report: dict[str, Any], linear: Linear) -> None:
-    """infer with binary_data=False answers right numbers on all five demo models."""
+    """Infer with binary_data=False answers right numbers on all five demo models."""
     check_answers(report["json"], linear)
 
 
 def test_infer_with_binary_tensors(report: dict[str, Any], linear: Linear) -> None:
-    """infer with binary_data=True, this client's default, answers right numbers on all five demo models."""
+    """Infer with binary_data=True, this client's default, answers right numbers on all five demo models."""
     check_answers(report["binary"], linear)
 
 
 def test_unknown_model_raises_with_our_message(report: dict[str, Any]) -> None:
-    """infer on a model that does not exist raises with our message: the answer is {"error": …}, not Envoy's form."""
+    """Infer on a model that does not exist raises with our message: the answer is {"error": …}, not Envoy's form."""
     for form in ("json", "binary"):
         unknown = report[form][-1]
         assert UNKNOWN in unknown["error"]

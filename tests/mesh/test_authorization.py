@@ -6,13 +6,13 @@ import grpc
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health_pb2
+
 from headrace.inference.v1 import rest_service_pb2
 from headrace.inference.v2 import grpc_service_pb2
 from headrace.insight.v1 import insight_service_pb2
 from headrace.local.v1 import supervisor_service_pb2
-
 from tests.support.http2 import GRPC, Answer, Request, grpc_frame, send
-from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
+from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer, raw
 from tests.support.node import Node
 
 OPEN_AT_THE_GATEWAY = {"/grpc.health.v1.Health/Check"}
@@ -74,7 +74,7 @@ def codes(mesh: Mesh, target: str, methods: list[str], token: str | None) -> dic
     """What an empty message to each method is answered, whatever the method's kind."""
     with mesh.channel(target) as channel:
         calls = {
-            path: channel.unary_unary(path).future(b"", timeout=CALL_TIMEOUT_S, metadata=bearer(token))
+            path: raw(channel, path).future(b"", timeout=CALL_TIMEOUT_S, metadata=bearer(token))
             for path in methods
         }
         return {path: call.code() for path, call in calls.items()}
@@ -82,7 +82,9 @@ def codes(mesh: Mesh, target: str, methods: list[str], token: str | None) -> dic
 
 def test_gateway_refuses_every_method_without_a_token(hot_mesh: Mesh) -> None:
     """Without a token, and with one that nobody signed, every method but Health/Check is UNAUTHENTICATED."""
-    methods = [path for path in paths(file.DESCRIPTOR for file in CONTRACTS) if path not in OPEN_AT_THE_GATEWAY]
+    methods = [
+        path for path in paths(file.DESCRIPTOR for file in CONTRACTS) if path not in OPEN_AT_THE_GATEWAY
+    ]
     assert len(methods) > 30
     for token in (None, "", "nonsense", hot_mesh.demo_token[:-6] + "AAAAAA"):
         answers = codes(hot_mesh, "", methods, token)
@@ -131,7 +133,9 @@ def test_services_refuse_every_method_on_tcp_to_a_token_without_its_scope(mesh: 
 
 def assert_denied(answers: dict[str, grpc.StatusCode]) -> None:
     """Refused, or not served at all; and most of them are served."""
-    unexpected = {path: code for path, code in answers.items() if code not in REFUSED | {grpc.StatusCode.UNIMPLEMENTED}}
+    unexpected = {
+        path: code for path, code in answers.items() if code not in REFUSED | {grpc.StatusCode.UNIMPLEMENTED}
+    }
     assert not unexpected
     assert grpc.StatusCode.UNAUTHENTICATED in answers.values()
 

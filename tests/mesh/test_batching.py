@@ -19,7 +19,9 @@ def test_requests_of_several_rows_get_their_own_rows(mesh: Mesh, linear: Linear)
     inputs = [distinct_rows(int(rng.integers(1, 8)), seed=number) for number in range(REQUESTS)]
     with mesh.inference() as stub:
         calls = [
-            stub.ModelInfer.future(linear_request(x), timeout=CALL_TIMEOUT_S, metadata=bearer(mesh.demo_token))
+            stub.ModelInfer.future(
+                linear_request(x), timeout=CALL_TIMEOUT_S, metadata=bearer(mesh.demo_token)
+            )
             for x in inputs
         ]
         for call in calls[::3]:

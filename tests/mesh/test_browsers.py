@@ -5,8 +5,8 @@ import base64
 import httpx
 import numpy as np
 import pytest
-from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 
+from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from tests.conftest import MeshOf
 from tests.support.http2 import grpc_frame
 from tests.support.mesh import H2, Mesh

@@ -1,12 +1,15 @@
 """Many callers at once: every answer is its own caller's."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import grpc
 import numpy as np
 
-from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
+from headrace.inference.v2.grpc_service_pb2 import ModelInferResponse
+from tests.conftest import MeshOf
+from tests.support.mesh import CALL_TIMEOUT_S, TWO_REPLICAS, Mesh, bearer
 from tests.support.requests import Linear, distinct_rows, output
 from tests.support.requests import linear as linear_request
 
@@ -38,9 +41,9 @@ def test_1000_concurrent_requests_get_their_own_answers(hot_mesh: Mesh, linear: 
     assert sizes_of(calls) != {1}, "nothing was batched"
 
 
-def sizes_of(calls: list[grpc.Future[object]]) -> set[int]:
+def sizes_of(calls: "Sequence[grpc.CallFuture[ModelInferResponse]]") -> set[int]:
     """The sizes of the batches in which the calls were executed."""
-    trailers = [dict(call.trailing_metadata()) for call in calls]  # type: ignore[attr-defined]  # a call has them
+    trailers = [dict(call.trailing_metadata()) for call in calls]
     return {int(trailer["headrace-batch-size"]) for trailer in trailers}
 
 
@@ -59,3 +62,21 @@ def test_concurrent_rest_requests_get_their_own_answers(hot_mesh: Mesh, linear: 
 
         found = np.array(list(threads.map(ask, range(REST_CALLERS))))
     np.testing.assert_allclose(found, linear(rows), rtol=1e-5, atol=1e-6)
+
+
+def test_two_replicas_share_the_callers(mesh_of: MeshOf, linear: Linear) -> None:
+    """Of 200 concurrent calls both replicas answer some, and every answer is its caller's."""
+    mesh, rows = mesh_of(TWO_REPLICAS), distinct_rows(200, seed=4)
+    with mesh.inference() as stub:
+        calls = [
+            stub.ModelInfer.future(
+                linear_request(rows[number : number + 1]),
+                timeout=CALL_TIMEOUT_S,
+                metadata=bearer(mesh.demo_token),
+            )
+            for number in range(200)
+        ]
+        found = np.concatenate([output(call.result(), "y") for call in calls])
+    np.testing.assert_allclose(found, linear(rows), rtol=1e-5, atol=1e-6)
+    replicas = {dict(call.trailing_metadata())["headrace-replica"] for call in calls}
+    assert replicas == {"inference-0", "inference-1"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
+from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer, raw
 from tests.support.requests import distinct_rows, linear, slow
 
 CALLS = 1000
@@ -50,7 +50,7 @@ def test_unknown_methods(never_ejected: Mesh) -> None:
     """1,000 calls of a method that the contract lacks, and of one that is declared and not served."""
     with never_ejected.channel() as channel:
         for method in ("NoSuchMethod", "RepositoryModelLoad"):
-            call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+            call = raw(channel, f"/inference.GRPCInferenceService/{method}")
             metadata = bearer(never_ejected.operator_token)
             calls = [call.future(b"", timeout=CALL_TIMEOUT_S, metadata=metadata) for _ in range(CALLS // 2)]
             assert {one.code() for one in calls} == {grpc.StatusCode.UNIMPLEMENTED}, method

@@ -4,14 +4,18 @@ Scopes tell what a replica believed: a caller with a token that may only observe
 claims, in every way there is, to be one that may infer.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import grpc
 import pytest
 
 from tests.support.http2 import Request, grpc_frame, send
-from tests.support.mesh import CALL_TIMEOUT_S, Mesh
+from tests.support.mesh import CALL_TIMEOUT_S, Mesh, raw
 from tests.support.node import Node
 from tests.support.requests import distinct_rows, linear
 
+NONE: Mapping[str, str | list[str]] = MappingProxyType({})
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 PERMISSION_DENIED = grpc.StatusCode.PERMISSION_DENIED.value[0]
 OK = grpc.StatusCode.OK.value[0]
@@ -26,15 +30,23 @@ FORGERIES: dict[str, dict[str, str | list[str]]] = {
     "suffix": {"x-headrace-scopes ": "infer", "x-tenant-id\t": "victim"},
     "connection": {"connection": "x-headrace-scopes, x-tenant-id"},
     "forwarded": {"forwarded": "for=victim", "x-forwarded-client-cert": "URI=spiffe://headrace/svc/gateway"},
-    "envoy": {"x-envoy-original-path": "/grpc.health.v1.Health/Check", "x-envoy-decorator-operation": "infer"},
+    "envoy": {
+        "x-envoy-original-path": "/grpc.health.v1.Health/Check",
+        "x-envoy-decorator-operation": "infer",
+    },
     "empty": {"x-headrace-scopes": "", "x-tenant-id": ""},
 }
 
 
-def infer_request(mesh: Mesh, token: str, **more: object) -> Request:
-    headers: dict[str, str | list[str]] = {":authority": mesh.gateway, "authorization": f"Bearer {token}"}
+def infer_request(
+    mesh: Mesh,
+    token: str,
+    headers: Mapping[str, str | list[str]] = NONE,
+    trailers: Mapping[str, str] | None = None,
+) -> Request:
+    own = {":authority": mesh.gateway, "authorization": f"Bearer {token}"}
     body = grpc_frame(linear(distinct_rows(1)).SerializeToString())
-    return Request(INFER, {**headers, **more.get("headers", {})}, body, more.get("trailers"))  # type: ignore[arg-type]  # as the callers below pass them
+    return Request(INFER, {**own, **headers}, body, trailers)
 
 
 @pytest.mark.parametrize("how", sorted(FORGERIES))
@@ -65,7 +77,9 @@ def test_trailers_do_no_harm_to_an_honest_caller(hot_mesh: Mesh, node: Node) -> 
 
 def test_forged_headers_of_an_honest_caller_are_dropped(hot_mesh: Mesh, node: Node) -> None:
     """Identity headers beside a good token are removed, not added to: the call goes on as its token's tenant."""
-    requests = [infer_request(hot_mesh, hot_mesh.demo_token, headers=FORGERIES[how]) for how in ("plain", "twice")]
+    requests = [
+        infer_request(hot_mesh, hot_mesh.demo_token, headers=FORGERIES[how]) for how in ("plain", "twice")
+    ]
     assert [answer.grpc_status for answer in send(node, hot_mesh.gateway, requests)] == [OK, OK]
 
 
@@ -75,7 +89,7 @@ def test_services_believe_no_header_on_tcp(mesh: Mesh, service: str) -> None:
     path = {"inference": INFER, "insight": "/headrace.insight.v1.InsightService/ListTraces"}[service]
     forged = (("x-tenant-id", "operator"), ("x-headrace-scopes", "infer observe operate"))
     with mesh.channel(mesh.services[service][0]) as channel:
-        call = channel.unary_unary(path).future(b"", timeout=CALL_TIMEOUT_S, metadata=forged)
+        call = raw(channel, path).future(b"", timeout=CALL_TIMEOUT_S, metadata=forged)
         assert call.code() is grpc.StatusCode.UNAUTHENTICATED
 
 

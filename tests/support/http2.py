@@ -32,6 +32,7 @@ class Answer:
     trailers: Mapping[str, str]
     body: bytes
     error: str
+    seconds: float
 
     @property
     def status(self) -> int:
@@ -52,10 +53,7 @@ def send(node: Node, address: str, requests: Sequence[Request]) -> list[Answer]:
     """The answers, each on a connection of its own."""
     job = {"url": f"http://{address}", "requests": [_job(request) for request in requests]}
     printed = output_of([node.node, SCRIPT], text=json.dumps(job), timeout_s=120.0)
-    return [
-        Answer(answer["headers"], answer["trailers"], base64.b64decode(answer["body"]), answer["error"])
-        for answer in json.loads(printed)
-    ]
+    return [Answer(**{**answer, "body": base64.b64decode(answer["body"])}) for answer in json.loads(printed)]
 
 
 def _job(request: Request) -> dict[str, object]:

@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
 import psutil
-from headrace.local.keys import KeyStore
-from headrace.runtime.clock import SystemClock
 
 from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from headrace.insight.v1.insight_service_pb2_grpc import InsightServiceStub
+from headrace.local.keys import KeyStore
+from headrace.runtime.clock import SystemClock
 from tests.support.cache import ROOT
 from tests.support.commands import output_of, run
 from tests.support.models import write_models
@@ -41,16 +42,22 @@ class MeshOptions:
     models_from: Path | None = None
 
 
+SMALL_LIMIT = 256 * 1024
+"""Message limit of the meshes below: far under the default of 64 MiB, so that tests of it are quick."""
+
 H2 = MeshOptions(
-    replicas=2,
-    config="""\
+    config=f"""\
 gateway:
   hot_path: h2
   access_log: true
   cors_origins: ["https://app.example.com"]
-""",
+  limits:
+    max_message_bytes: {SMALL_LIMIT}
+"""
 )
 """The other hot path, with the settings that are off by default."""
+
+TWO_REPLICAS = MeshOptions(replicas=2, config=f"gateway:\n  limits:\n    max_message_bytes: {SMALL_LIMIT}\n")
 
 
 @dataclass(frozen=True)
@@ -120,12 +127,26 @@ class Mesh:
     def metrics(self, address: str) -> str:
         """What a service shows to Prometheus, on the port above its own."""
         host, _, port = address.rpartition(":")
-        return httpx.get(f"http://{host}:{int(port) + 1}/metrics", timeout=CALL_TIMEOUT_S).raise_for_status().text
+        return (
+            httpx.get(f"http://{host}:{int(port) + 1}/metrics", timeout=CALL_TIMEOUT_S)
+            .raise_for_status()
+            .text
+        )
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, Any]:
         """What `headrace status --json` prints."""
-        document: dict[str, object] = json.loads(headrace("status", "--json", "--state-dir", self.state_dir))
+        document: dict[str, Any] = json.loads(headrace("status", "--json", "--state-dir", self.state_dir))
         return document
+
+    def pids(self, service: str) -> list[int]:
+        """The processes of a service, as `headrace status` lists them."""
+        listed: list[dict[str, Any]] = self.status()["processes"]
+        return [int(one["pid"]) for one in listed if one["service"] == service]
+
+
+def raw(channel: grpc.Channel, path: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
+    """A method by its path alone, bytes in and bytes out."""
+    return channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
 
 
 def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
@@ -144,11 +165,12 @@ def headrace(*arguments: str | Path, env: Mapping[str, str] | None = None, timeo
 
 
 def headrace_command(*arguments: str | Path) -> list[str | Path]:
+    """The command, run by the interpreter that runs the tests."""
     return [sys.executable, "-m", "headrace.cli", *arguments]
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, with the services on the path and no setting of Headrace inherited."""
+    """The environment of this process, with the services on the path and no setting of Headrace inherited."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
     return {**plain, "PYTHONPATH": str(ROOT / "services"), **extra}
 
@@ -167,7 +189,10 @@ def running_mesh(options: MeshOptions) -> Iterator[Mesh]:
     finally:
         pids = _pids(state_dir)
         down = run(
-            headrace_command("down", "--state-dir", state_dir), env=environment({}), timeout_s=DOWN_TIMEOUT_S, cwd=ROOT
+            headrace_command("down", "--state-dir", state_dir),
+            env=environment({}),
+            timeout_s=DOWN_TIMEOUT_S,
+            cwd=ROOT,
         )
         left = _left_behind(state_dir, pids)
         shutil.rmtree(state_dir, ignore_errors=True)

@@ -31,6 +31,7 @@ instance_group [ { count: 1 kind: KIND_CPU } ]
 dynamic_batching { max_queue_delay_microseconds: 0 }
 """
 
+
 def write_models(repository: Path, copy_from: Path | None) -> None:
     """Lays the test's models into the repository, and copies what another mesh built already."""
     if copy_from is not None:

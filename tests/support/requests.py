@@ -1,13 +1,14 @@
 """Inference requests as tests send them, and what is right to answer."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from tests.support.models import SLOW
 
 Floats = NDArray[np.float32]
@@ -33,6 +34,7 @@ def distinct_rows(count: int, seed: int = 0) -> Floats:
 
 
 def linear(x: Floats, request_id: str = "", model: str = "linear") -> ModelInferRequest:
+    """A request of `linear`, or of a model that takes the same."""
     return request_of(model, {"x": ("FP32", x)}, request_id)
 
 
@@ -65,7 +67,7 @@ def request_of(
     return request
 
 
-def output(answer: ModelInferResponse, name: str) -> NDArray[np.generic]:
+def output(answer: ModelInferResponse, name: str) -> NDArray[Any]:
     """An output of an answer, from its raw form."""
     names = [tensor.name for tensor in answer.outputs]
     tensor = answer.outputs[names.index(name)]

@@ -19,7 +19,14 @@ def venv(*requirements: str) -> Path:
 
     def make(folder: Path) -> None:
         output_of([sys.executable, "-m", "venv", folder], timeout_s=INSTALL_TIMEOUT_S)
-        pip = [_python(folder), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            _python(folder),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         output_of([*pip, *requirements], timeout_s=INSTALL_TIMEOUT_S)
 
     version = f"python {sys.version_info.major}.{sys.version_info.minor} {sys.prefix}"

@@ -32,7 +32,9 @@ function send(session, request) {
 async function one(request) {
   const session = http2.connect(job.url);
   session.on("error", () => {});
+  const start = process.hrtime.bigint();
   const answer = await send(session, request);
+  answer.seconds = Number(process.hrtime.bigint() - start) / 1e9;
   session.destroy();
   return answer;
 }

@@ -3,14 +3,18 @@
 import asyncio
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+Job = dict[str, Any]
+Headers = dict[str, str]
 
-def inputs_of(case):
+
+def inputs_of(case: Job) -> list[Any]:
     tensors = []
     for name, tensor in case["inputs"].items():
         array = np.array(tensor["data"], dtype=triton_to_np_dtype(tensor["datatype"]))
@@ -20,11 +24,11 @@ def inputs_of(case):
     return tensors
 
 
-def arrays_of(result):
+def arrays_of(result: Any) -> Job:
     return {output.name: result.as_numpy(output.name).tolist() for output in result.get_response().outputs}
 
 
-def answer(client, case, headers):
+def answer(client: Any, case: Job, headers: Headers) -> Job:
     try:
         result = client.infer(case["model"], inputs_of(case), headers=headers, request_id=case["model"])
     except InferenceServerException as error:
@@ -32,13 +36,13 @@ def answer(client, case, headers):
     return {"id": result.get_response().id, "outputs": arrays_of(result)}
 
 
-async def answer_concurrently(job, headers):
+async def answer_concurrently(job: Job, headers: Headers) -> list[Job]:
     async with triton_aio.InferenceServerClient(job["address"]) as client:
         calls = [client.infer(case["model"], inputs_of(case), headers=headers) for case in job["concurrent"]]
         return [arrays_of(result) for result in await asyncio.gather(*calls)]
 
 
-def main():
+def main() -> None:
     job = json.load(sys.stdin)
     headers = {"authorization": "Bearer " + job["token"]}
     client = triton.InferenceServerClient(job["address"])

@@ -2,13 +2,17 @@
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+Job = dict[str, Any]
+Headers = dict[str, str]
 
-def answer(client, case, headers, metadata, binary):
+
+def answer(client: Any, case: Job, headers: Headers, metadata: Job, binary: bool) -> Job:
     inputs = []
     for name, tensor in case["inputs"].items():
         array = np.array(tensor["data"], dtype=triton_to_np_dtype(tensor["datatype"]))
@@ -18,14 +22,16 @@ def answer(client, case, headers, metadata, binary):
     names = [output["name"] for output in metadata.get(case["model"], {"outputs": []})["outputs"]]
     outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
     try:
-        result = client.infer(case["model"], inputs, outputs=outputs, headers=headers, request_id=case["model"])
+        result = client.infer(
+            case["model"], inputs, outputs=outputs, headers=headers, request_id=case["model"]
+        )
     except InferenceServerException as error:
         return {"error": error.message(), "status": error.status()}
     arrays = {name: result.as_numpy(name).tolist() for name in names}
     return {"id": result.get_response().get("id"), "outputs": arrays}
 
 
-def main():
+def main() -> None:
     job = json.load(sys.stdin)
     headers = {"authorization": "Bearer " + job["token"]}
     client = triton.InferenceServerClient(job["address"], concurrency=2)
