@@ -1,5 +1,6 @@
 """How demo models get into a repository."""
 
+import fcntl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -122,6 +123,21 @@ def test_a_build_in_progress_is_never_seen_as_a_model(tmp_path: Path) -> None:
 
     lay_out(tmp_path, models=[model(look)])
     assert seen == [[]]
+
+
+def test_a_build_holds_the_repository_s_lock(tmp_path: Path) -> None:
+    """Another process would wait: two builds never touch the repository together."""
+    refused: list[bool] = []
+
+    def look(wheel: Path, version: Path) -> None:
+        with (tmp_path / ".headrace-lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused.append(True)
+
+    lay_out(tmp_path, models=[model(look)])
+    assert refused == [True]
 
 
 def test_many_at_once_build_once(tmp_path: Path) -> None:
