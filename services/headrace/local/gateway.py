@@ -5,6 +5,7 @@ Envoy is the supervisor's work.
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -90,6 +91,10 @@ class GatewaySettings:
     def endpoints_file(self, cluster: str) -> Path:
         """Envoy takes one cluster per file: a second one in it is an error."""
         return self.config_dir / f"eds-{cluster}.yaml"
+
+
+REFERENCE = GatewaySettings(Path(".headrace/run"), Path(".headrace/envoy"))
+"""What gateway/envoy.yaml is rendered with: every default."""
 
 
 def render(settings: GatewaySettings) -> str:
@@ -244,3 +249,7 @@ def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
     beside.write_bytes(content)
     beside.replace(path)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render(REFERENCE))

@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ from pathlib import Path
 import grpc
 import httpx
 
-from headrace.local.gateway import Endpoint, GatewaySettings, command, write, write_endpoints
+from headrace.local.gateway import GRPC, HOT, Endpoint, GatewaySettings, command, write, write_endpoints
 from headrace.local.jwks import serving_jwks
 from headrace.local.keys import KeyStore
 from headrace.runtime.clock import SystemClock
@@ -21,6 +23,9 @@ from tests.contract.gateway.replica import Grpc, Loop, Replica
 from tests.support.waiting import eventually
 
 ENVOY = Path(sys.executable).with_name("envoy")
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Spares each client reading the system's certificates, 40 ms: nothing here speaks TLS."""
+
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -39,7 +44,7 @@ class Edge:
         return {"authorization": f"Bearer {self.token}"}
 
     def http(self) -> httpx.Client:
-        return httpx.Client(base_url=f"http://{self.address}", timeout=10)
+        return httpx.Client(base_url=f"http://{self.address}", timeout=10, verify=NO_TLS)
 
     def channel(self) -> grpc.Channel:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
@@ -61,11 +66,20 @@ class Edge:
 
 
 @contextmanager
-def running_edge(directory: Path, changed: GatewaySettings | None = None) -> Iterator[Edge]:
+def edge_of(settings: GatewaySettings) -> Iterator[Edge]:
+    """A gateway; not in pytest's own directory, whose paths are too long for a socket."""
+    with (
+        tempfile.TemporaryDirectory(prefix="edge") as directory,
+        running_edge(Path(directory), settings) as edge,
+    ):
+        yield edge
+
+
+@contextmanager
+def running_edge(directory: Path, base: GatewaySettings) -> Iterator[Edge]:
     """The gateway with a replica, tokens and a collector, in `directory`."""
     run_dir = directory / "run"
     run_dir.mkdir(mode=0o700)
-    base = changed or GatewaySettings(Path(), Path())
     settings = replace(base, run_dir=run_dir, config_dir=directory / "envoy", port=0)
     keys = KeyStore(directory / "keys", clock=SystemClock())
     token = keys.issue("acme", ["infer", "observe"], 3600)
@@ -95,11 +109,13 @@ def _address(edge: Edge, process: subprocess.Popen[bytes], log: Path) -> str:
     def ready() -> str | None:
         assert process.poll() is None, log.read_text()[-3000:]
         try:
-            healthy = edge.admin("/clusters").count("health_flags::healthy")
+            clusters = edge.admin("/clusters").splitlines()
             listeners = edge.admin("/listeners").split("::")
         except OSError:
             return None
-        return listeners[1].strip() if len(listeners) > 1 and healthy >= 4 else None
+        healthy = {line.split("::")[0] for line in clusters if line.endswith("health_flags::healthy")}
+        wanted = {HOT, GRPC} if edge.settings.hot_path == "h1" else {GRPC}
+        return listeners[1].strip() if len(listeners) > 1 and wanted <= healthy else None
 
     return eventually(ready, "Envoy answers and its replicas are healthy")
 

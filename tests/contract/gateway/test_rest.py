@@ -193,6 +193,7 @@ def test_the_answers_headers_pass(edge: Edge) -> None:
 
 
 def preflight(edge: Edge, origin: str, path: str) -> httpx.Response:
+    """What a browser asks before it calls from another origin."""
     headers = {"origin": origin, "access-control-request-method": "POST"}
     with edge.http() as http:
         return http.options(path, headers=headers)

@@ -1,0 +1,199 @@
+"""Deadlines, retries, limits and health of calls through the gateway; rows 18, 20 and 37."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from headrace.local.gateway import Endpoint, GatewaySettings, write_endpoints
+from tests.contract.gateway.edge import INFER, Edge, edge_of
+from tests.contract.gateway.replica import Reply, echo
+from tests.support.waiting import eventually
+
+UNKNOWN = "/inference.GRPCInferenceService/NoSuchMethod"
+
+
+@pytest.fixture(scope="module")
+def tight() -> Iterator[Edge]:
+    """A gateway whose limits a test can reach."""
+    settings = GatewaySettings(
+        Path(),
+        Path(),
+        tenant_rate=5,
+        address_rate=40,
+        max_deadline_s=0.5,
+        cors_origins=("https://app.example",),
+    )
+    with edge_of(settings) as edge:
+        yield edge
+
+
+def infer(edge: Edge, message: bytes = b"hello", timeout: float = 5.0, path: str = INFER) -> grpc.StatusCode:
+    """One call on a connection of its own: its code."""
+    with edge.channel() as channel:
+        try:
+            channel.unary_unary(path)(message, metadata=tuple(edge.bearer().items()), timeout=timeout)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return grpc.StatusCode.OK
+
+
+def ejections(edge: Edge) -> dict[str, int]:
+    """Ejections that happened or would have."""
+    counted = edge.stats("outlier_detection.ejections")
+    return {name: value for name, value in counted.items() if value}
+
+
+def test_the_deadline_reaches_the_replica(edge: Edge) -> None:
+    """Row 20: grpc-timeout arrives upstream, no longer than the client's."""
+    assert infer(edge, timeout=2.0) is grpc.StatusCode.OK
+    (timeout,) = edge.replica.seen[0].values("grpc-timeout")
+    assert timeout.endswith("m")
+    assert 0 < int(timeout[:-1]) <= 2010  # grpcio itself rounds up to 10 ms
+
+
+def test_a_late_answer_is_not_waited_for(tight: Edge) -> None:
+    """max_deadline_s ends a call whose client would wait longer: DEADLINE_EXCEEDED, 504."""
+    tight.replica.reply = lambda _seen: Reply(b"late", after_s=3.0)
+    begun = time.monotonic()
+    assert infer(tight, timeout=10.0) is grpc.StatusCode.DEADLINE_EXCEEDED
+    with tight.http() as http:
+        answer = http.get("/v2", headers=tight.bearer())
+    assert (answer.status_code, list(answer.json())) == (504, ["error"])
+    assert time.monotonic() - begun < 2.5
+    assert len(tight.replica.seen) == 2, "neither was tried again"
+    tight.replica.reply = echo
+
+
+def test_a_tenant_over_its_rate_is_told_so(tight: Edge) -> None:
+    """RESOURCE_EXHAUSTED over gRPC, 429 with Retry-After and `error` over REST; another tenant goes on."""
+    eventually(lambda: limited(tight, tight.token), "the bucket is empty", within_s=5)
+    answer = limited(tight, tight.token)
+    assert answer is not None
+    assert answer.headers["retry-after"] == "1"
+    assert list(answer.json()) == ["error"]
+    codes = {infer(tight) for _ in range(8)}
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
+    other = tight.keys.issue("other", ["infer"], 60).text
+    with tight.http() as http:
+        assert http.get("/v2", headers={"authorization": f"Bearer {other}"}).status_code == 200
+
+
+def limited(edge: Edge, token: str) -> httpx.Response | None:
+    with edge.http() as http:
+        answers = [http.get("/v2", headers={"authorization": f"Bearer {token}"}) for _ in range(8)]
+    return next((answer for answer in answers if answer.status_code == 429), None)
+
+
+def test_an_address_over_its_rate_is_refused_before_its_token_is_read(tight: Edge) -> None:
+    """A flood without a token costs no signature check: 429 in place of 401."""
+    with tight.http() as http:
+        statuses = [http.get("/v2").status_code for _ in range(200)]
+    assert set(statuses) == {401, 429}
+    denied = tight.stats("jwt_authn.denied")["http.edge.jwt_authn.denied"]
+    assert denied < 150
+    time.sleep(1)  # the bucket fills again: the next test shares the address
+
+
+def test_a_call_that_no_replica_answered_is_tried_again(edge: Edge) -> None:
+    """A connection that breaks before an answer is retried; the client notices nothing."""
+    edge.replica.drop_next = 1
+    assert infer(edge) is grpc.StatusCode.OK
+    assert [seen.message for seen in edge.replica.seen] == [b"hello"] * 2
+    first, second = (seen.values("x-request-id") for seen in edge.replica.seen)
+    assert first == second
+
+
+def test_a_replica_that_always_breaks_is_not_tried_for_ever(edge: Edge) -> None:
+    """Two retries, then UNAVAILABLE; REST gets the same as 503 with `error`."""
+    edge.replica.drop_next = 3
+    assert infer(edge) is grpc.StatusCode.UNAVAILABLE
+    assert len(edge.replica.seen) == 3
+    eventually(lambda: edge.stats("ejections_active") and not ejections_active(edge), "ejected no longer")
+    edge.replica.drop_next = 3
+    with edge.http() as http:
+        answer = http.get("/v2", headers=edge.bearer())
+    assert (answer.status_code, list(answer.json())) == (503, ["error"])
+    eventually(lambda: edge.stats("ejections_active") and not ejections_active(edge), "ejected no longer")
+
+
+def ejections_active(edge: Edge) -> int:
+    return sum(edge.stats("ejections_active").values())
+
+
+@pytest.mark.parametrize("status", [4, 8, 13, 14])
+def test_what_a_replica_answers_is_final(edge: Edge, status: int) -> None:
+    """Row 18: a refusal or a failure that was answered is never retried."""
+    edge.replica.reply = lambda _seen: Reply(None, status, "no", {"x-envoy-ratelimited": "true"})
+    for _ in range(20):
+        assert infer(edge) is not grpc.StatusCode.OK
+    assert len(edge.replica.seen) == 20
+
+
+def test_no_client_can_eject_a_replica(edge: Edge) -> None:
+    """Row 37: 1,000 calls with tiny deadlines, unknown methods and cancels eject nobody."""
+    before = ejections(edge)
+    edge.replica.reply = lambda seen: (
+        Reply(b"", after_s=0.005) if b"slow" in seen.message else Reply(None, 12, "no")
+    )
+    metadata = tuple(edge.bearer().items())
+    with edge.channel() as channel:
+
+        def harass(number: int) -> None:
+            method = channel.unary_unary(UNKNOWN if number % 3 == 1 else INFER)
+            call = method.future(b"slow", metadata=metadata, timeout=0.001 if number % 3 == 0 else 5)
+            if number % 3 == 2:
+                call.cancel()
+            call.exception() if not call.cancelled() else None
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(harass, range(1000)))
+    edge.replica.reply = echo
+    assert ejections(edge) == before
+    assert infer(edge) is grpc.StatusCode.OK
+
+
+def test_a_replica_taken_out_gets_no_more_calls(edge: Edge) -> None:
+    """The endpoints file is what counts, even while the replica is healthy; back in, it serves again."""
+    run_dir = edge.settings.run_dir
+    replica = Endpoint("inference-0", run_dir / "0.hot.sock", run_dir / "0.grpc.sock")
+    write_endpoints(edge.settings, [], "2")
+    eventually(lambda: "0.hot.sock" not in edge.admin("/clusters"), "Envoy has taken the change")
+    try:
+        assert infer(edge) is grpc.StatusCode.UNAVAILABLE
+        with edge.http() as http:
+            answer = http.get("/v2", headers=edge.bearer())
+        assert (answer.status_code, list(answer.json())) == (503, ["error"])
+        assert edge.replica.seen == []
+    finally:
+        write_endpoints(edge.settings, [replica], "3")
+    eventually(lambda: infer(edge) is grpc.StatusCode.OK, "the replica serves again")
+
+
+def test_the_rest_of_the_contract_goes_over_http2(edge: Edge) -> None:
+    """Everything but ModelInfer and REST reaches the replica's grpc.aio side; no other service is reached."""
+    paths = [
+        "/inference.GRPCInferenceService/ServerLive",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ]
+    assert [infer(edge, path=path) for path in paths] == [grpc.StatusCode.OK] * 2
+    assert [path for path, _ in edge.grpc_side.seen] == paths
+    assert dict(edge.grpc_side.seen[0][1])["x-tenant-id"] == "acme"
+    for path in ("/headrace.local.v1.SupervisorService/Stop", "/headrace.insight.v1.InsightService/Query"):
+        assert infer(edge, path=path) is grpc.StatusCode.UNIMPLEMENTED
+    assert edge.replica.seen == []
+
+
+def test_over_h2_everything_goes_to_grpc_aio() -> None:
+    """hot_path: h2 leaves the hot socket alone, with the same answers."""
+    with edge_of(GatewaySettings(Path(), Path(), hot_path="h2")) as edge:
+        assert infer(edge) is grpc.StatusCode.OK
+        with edge.http() as http:
+            assert http.get("/v2", headers=edge.bearer()).json() == {"live": True}
+        assert len(edge.grpc_side.seen) == 2
+        assert edge.replica.seen == []

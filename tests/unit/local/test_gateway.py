@@ -1,0 +1,147 @@
+"""The gateway's files, without Envoy: tests/contract/gateway runs it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from google.api import annotations_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+
+from headrace.local import gateway
+from headrace.local.gateway import GRPC, HOT, Endpoint, GatewaySettings
+
+SETTINGS = GatewaySettings(Path("/state/run"), Path("/state/envoy"))
+REPLICAS = [Endpoint(f"inference-{n}", Path(f"/r/{n}.hot.sock"), Path(f"/r/{n}.grpc.sock")) for n in range(2)]
+
+
+def rendered(**changed: object) -> dict[str, object]:
+    document = yaml.safe_load(gateway.render(replace(SETTINGS, **changed)))  # type: ignore[arg-type]  # a case's settings
+    assert isinstance(document, dict)
+    return document
+
+
+def http(document: dict[str, object]) -> dict[str, object]:
+    """The HTTP connection manager."""
+    found = document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]  # type: ignore[index]  # YAML
+    config = found["typed_config"]
+    assert isinstance(config, dict)
+    return config
+
+
+def test_filters_stand_in_the_order_that_the_readme_explains() -> None:
+    """Strip, then limit by address, then verify, then limit by tenant, then transcode, then route."""
+    names = [entry["name"] for entry in http(rendered())["http_filters"]]  # type: ignore[attr-defined]  # YAML
+    assert names == [
+        "headrace.strip",
+        "headrace.address_limit",
+        "envoy.filters.http.cors",
+        "envoy.filters.http.grpc_web",
+        "envoy.filters.http.jwt_authn",
+        "headrace.tenant_limit",
+        "headrace.rest_errors",
+        "envoy.filters.http.grpc_json_transcoder",
+        "envoy.filters.http.grpc_stats",
+        "envoy.filters.http.router",
+    ]
+
+
+@pytest.mark.parametrize(
+    "awkward", ["/a b/c", "/a: b", "/a#b", '/a"b', "/$port", "/${x}", "/a\\b", "/\u2603"]
+)
+def test_any_path_survives_rendering(awkward: str) -> None:
+    """Values are quoted, never pasted: no path changes the document's form."""
+    document = rendered(run_dir=Path(awkward))
+    assert document["admin"]["address"]["pipe"]["path"] == f"{awkward}/envoy-admin.sock"  # type: ignore[index]  # YAML
+
+
+def test_no_origin_is_allowed_unless_it_is_set() -> None:
+    """CORS is off by default."""
+    policy = "allow_origin_string_match: []"
+    assert policy in gateway.render(SETTINGS)
+    assert policy not in gateway.render(replace(SETTINGS, cors_origins=("https://a.example",)))
+
+
+@pytest.mark.parametrize(("hot_path", "cluster"), [("h1", HOT), ("h2", GRPC)])
+def test_the_hot_path_names_the_cluster_of_model_infer(hot_path: str, cluster: str) -> None:
+    """ModelInfer and REST go where `hot_path` says; the rest is not moved."""
+    routes = http(rendered(hot_path=hot_path))["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]  # YAML
+    clusters = [route["route"]["cluster"] for route in routes if "route" in route]
+    assert [clusters[0], clusters[1], clusters[-1]] == [cluster] * 3
+    assert set(clusters[2:-1]) == {GRPC}
+
+
+def test_the_access_log_is_off_by_default() -> None:
+    """It is a file when one is set, with no header that holds a credential."""
+    assert http(rendered())["access_log"] == []
+    logged = json.dumps(http(rendered(access_log=Path("/x.log")))["access_log"])
+    assert "/x.log" in logged
+    assert "authorization" not in logged.lower()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "sockets"),
+    [(HOT, ["/r/0.hot.sock", "/r/1.hot.sock"]), (GRPC, ["/r/0.grpc.sock", "/r/1.grpc.sock"])],
+)
+def test_each_cluster_lists_its_own_sockets(cluster: str, sockets: list[str]) -> None:
+    """One file, one cluster, one socket for each replica; the version is the caller's."""
+    document = json.loads(gateway.endpoints(cluster, REPLICAS, "7"))
+    (assignment,) = document["resources"]
+    assert (document["version_info"], assignment["cluster_name"]) == ("7", cluster)
+    listed = assignment["endpoints"][0]["lb_endpoints"]
+    assert [entry["endpoint"]["address"]["pipe"]["path"] for entry in listed] == sockets
+
+
+def test_no_replica_is_an_empty_list_not_a_missing_file() -> None:
+    """Envoy waits for a file that is not there; an empty one it takes."""
+    (assignment,) = json.loads(gateway.endpoints(HOT, [], "1"))["resources"]
+    assert assignment["endpoints"] == []
+
+
+def test_over_h2_no_hot_socket_is_listed(tmp_path: Path) -> None:
+    """Nobody listens there: Envoy would check their health in vain."""
+    settings = replace(SETTINGS, config_dir=tmp_path, hot_path="h2")
+    gateway.write_endpoints(settings, REPLICAS, "1")
+    hot, grpc = (json.loads(settings.endpoints_file(name).read_text()) for name in (HOT, GRPC))
+    assert hot["resources"][0]["endpoints"] == []
+    assert len(grpc["resources"][0]["endpoints"][0]["lb_endpoints"]) == 2
+
+
+def test_writing_again_keeps_the_endpoints(tmp_path: Path) -> None:
+    """A gateway that starts anew finds the replicas of before, and no half-written file lies about."""
+    settings = replace(SETTINGS, config_dir=tmp_path / "envoy")
+    gateway.write(settings)
+    gateway.write_endpoints(settings, REPLICAS, "4")
+    gateway.write(settings)
+    assert json.loads(settings.endpoints_file(HOT).read_text())["version_info"] == "4"
+    names = {"envoy.yaml", "rest.pb", f"eds-{HOT}.yaml", f"eds-{GRPC}.yaml"}
+    assert {path.name for path in settings.config_dir.iterdir()} == names
+
+
+def test_the_descriptor_set_stands_on_its_own() -> None:
+    """The transcoder finds every type in it, each after what it needs, and the HTTP rules."""
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString(gateway.descriptor_set()).file:
+        pool.Add(file)  # type: ignore[no-untyped-call]  # the stub lacks it
+    service = pool.FindServiceByName("headrace.inference.v1.RestService")
+    rules = [method.GetOptions().SerializeToString() for method in service.methods]
+    assert all(rules)
+    assert annotations_pb2.DESCRIPTOR.name == "google/api/annotations.proto"
+    for detail in ("ErrorInfo", "RetryInfo", "BadRequest", "QuotaFailure"):
+        pool.FindMessageTypeByName(f"google.rpc.{detail}")
+
+
+def test_the_rest_limit_leaves_room_for_names() -> None:
+    """A body at its limit still makes a message that a replica takes."""
+    assert SETTINGS.max_rest_body_bytes < SETTINGS.max_message_bytes
+    assert SETTINGS.max_message_bytes - SETTINGS.max_rest_body_bytes >= 60 * 1024
+
+
+def test_the_command_runs_any_number_of_gateways_on_a_machine() -> None:
+    """Without --disable-hot-restart a second Envoy fails on the first one's shared memory."""
+    command = gateway.command(Path("/bin/envoy"), replace(SETTINGS, concurrency=3))
+    assert command[:3] == ["/bin/envoy", "--config-path", "/state/envoy/envoy.yaml"]
+    assert command[command.index("--concurrency") + 1] == "3"
+    assert "--disable-hot-restart" in command
