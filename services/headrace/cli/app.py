@@ -71,6 +71,90 @@ def status(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -
     command(state_dir, Output(as_json=as_json))
 
 
+@app.command()
+def models(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
+    """List the models and their inputs."""
+    from headrace.cli.models import models as command
+
+    command(state_dir, Output(as_json=as_json))
+
+
+@app.command()
+def infer(
+    model: Annotated[str, typer.Argument(help="See `headrace models`.")],
+    text: Annotated[list[str] | None, typer.Option(help="A text; again for more rows.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="NAME=@file.npy, NAME=@file.json or NAME=[1, 2].")
+    ] = None,
+    rest: Annotated[bool, typer.Option("--rest", help="By REST instead of gRPC.")] = False,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Send one request through the gateway."""
+    from headrace.cli import infer as command
+
+    if not text and not inputs:
+        raise typer.BadParameter("give --text or --input", param_hint="--text")
+    request = command.Request(state_dir, model, text or [], inputs or [], rest)
+    command.infer(request, Output(as_json=as_json))
+
+
+@app.command()
+def trace(
+    which: Annotated[str, typer.Argument(help='"last", or a trace\'s identifier.')] = "last",
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where the time of a request went."""
+    from headrace.cli.trace import trace as command
+
+    command(which, state_dir, Output(as_json=as_json))
+
+
+@keys_app.command("create")
+def keys_create(
+    tenant: Annotated[str, typer.Option(help="Whose requests these are.")],
+    scope: Annotated[list[str] | None, typer.Option(help="infer, observe or operate; again for more.")] = None,
+    days: Annotated[float, typer.Option(min=0.0001, max=3650, help="How long it is good.")] = 90.0,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Issue a token, shown only once."""
+    from headrace.cli import keys as command
+
+    command.create(state_dir, tenant, scope or ["infer"], days, Output(as_json=as_json))
+
+
+@keys_app.command("list")
+def keys_list(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
+    """List who got a token."""
+    from headrace.cli import keys as command
+
+    command.show(state_dir, Output(as_json=as_json))
+
+
+@config_app.command("check")
+def config_check(
+    config: Annotated[Path, typer.Option(help="The file.")] = Path("headrace.yaml"),
+    state_dir: StateDirOption = STATE_DIR,  # noqa: ARG001  # every command takes it
+    as_json: JsonOption = False,
+) -> None:
+    """Name every mistake in headrace.yaml."""
+    from headrace.cli.config import check
+
+    if not check(config, Output(as_json=as_json)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
+    """Check whether this machine can run a mesh."""
+    from headrace.cli.doctor import doctor as command
+
+    if not command(state_dir, Output(as_json=as_json)):
+        raise typer.Exit(1)
+
+
 def main() -> NoReturn:
     """Exit codes: 0 ok, 1 failed, 2 usage."""
     try:

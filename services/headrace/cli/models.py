@@ -1,0 +1,75 @@
+"""`headrace models`: what can be inferred, and on which inputs."""
+
+import asyncio
+from pathlib import Path
+
+from headrace.cli.mesh import channel, listed, state_of, token
+from headrace.cli.output import Output
+from headrace.inference.v2 import grpc_service_pb2 as pb
+from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from headrace.runtime.channels import bearer
+
+DEADLINE_S = 10.0
+
+
+def models(state_dir: Path, output: Output) -> None:
+    """Every model of the repository, those that failed to load included."""
+    state = state_of(state_dir)
+    found = asyncio.run(_found(listed(state).gateway_address, token(state.operator_token)))
+    output.document({"models": found})
+    output.table(
+        ["model", "version", "state", "batch", "inputs", "outputs"],
+        [
+            [
+                str(model["name"]),
+                str(model["version"]),
+                f"{model['state']} {model['reason']}".strip(),
+                str(model["max_batch_size"]),
+                _signature(model["inputs"]),
+                _signature(model["outputs"]),
+            ]
+            for model in found
+        ],
+    )
+
+
+async def _found(gateway: str, credential: str) -> list[dict[str, object]]:
+    async with channel(gateway) as opened:
+        stub = GRPCInferenceServiceStub(opened)
+        index = await stub.RepositoryIndex(
+            pb.RepositoryIndexRequest(), timeout=DEADLINE_S, metadata=bearer(credential)
+        )
+        return [await _described(stub, credential, entry) for entry in index.models]
+
+
+async def _described(
+    stub: "GRPCInferenceServiceStub", credential: str, entry: pb.RepositoryIndexResponse.ModelIndex
+) -> dict[str, object]:
+    row: dict[str, object] = {
+        "name": entry.name,
+        "version": entry.version,
+        "state": entry.state,
+        "reason": entry.reason,
+        "max_batch_size": 0,
+        "inputs": [],
+        "outputs": [],
+    }
+    if entry.state != "READY":
+        return row
+    options = {"timeout": DEADLINE_S, "metadata": bearer(credential)}
+    metadata = await stub.ModelMetadata(pb.ModelMetadataRequest(name=entry.name), **options)
+    config = await stub.ModelConfig(pb.ModelConfigRequest(name=entry.name), **options)
+    return row | {
+        "max_batch_size": config.config.max_batch_size,
+        "inputs": _tensors(metadata.inputs),
+        "outputs": _tensors(metadata.outputs),
+    }
+
+
+def _tensors(tensors: "pb._Tensors") -> list[dict[str, object]]:
+    return [{"name": t.name, "datatype": t.datatype, "shape": list(t.shape)} for t in tensors]
+
+
+def _signature(tensors: object) -> str:
+    assert isinstance(tensors, list)
+    return ", ".join(f"{t['name']} {t['datatype']} {t['shape']}" for t in tensors) or "-"
