@@ -65,6 +65,11 @@ class Edge:
         return {name: int(value) for name, value in pairs if value.isdigit()}
 
 
+def raw(channel: grpc.Channel, path: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
+    """A method that takes and gives bytes."""
+    return channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
+
+
 @contextmanager
 def edge_of(settings: GatewaySettings) -> Iterator[Edge]:
     """A gateway; not in pytest's own directory, whose paths are too long for a socket."""
@@ -94,7 +99,7 @@ def running_edge(directory: Path, base: GatewaySettings) -> Iterator[Edge]:
         hot = loop.run(_listening(replica, endpoint.hot_socket))
         stack.callback(lambda: loop.run(_closed(hot)))
         for server in (grpc_side.replica(endpoint.grpc_socket), grpc_side.insight(settings.insight_socket)):
-            stack.callback(lambda server=server: server.stop(0).wait())
+            stack.callback(_stop, server)
         write(settings)
         write_endpoints(settings, [endpoint], "1")
         log = stack.enter_context((directory / "envoy.log").open("wb"))
@@ -118,6 +123,10 @@ def _address(edge: Edge, process: subprocess.Popen[bytes], log: Path) -> str:
         return listeners[1].strip() if len(listeners) > 1 and wanted <= healthy else None
 
     return eventually(ready, "Envoy answers and its replicas are healthy")
+
+
+def _stop(server: grpc.Server) -> None:
+    server.stop(0).wait()
 
 
 async def _listening(replica: Replica, path: Path) -> asyncio.Server:

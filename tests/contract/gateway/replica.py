@@ -166,7 +166,7 @@ class Loop:
 
 
 def _server(path: Path, handler: grpc.GenericRpcHandler) -> grpc.Server:
-    server = grpc.server(ThreadPoolExecutor(4), handlers=(handler,))
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[handler])
     server.add_insecure_port(f"unix:{path}")
     return server
 

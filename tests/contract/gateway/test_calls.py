@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from headrace.local.gateway import Endpoint, GatewaySettings, write_endpoints
-from tests.contract.gateway.edge import INFER, Edge, edge_of
+from tests.contract.gateway.edge import INFER, Edge, edge_of, raw
 from tests.contract.gateway.replica import Reply, echo
 from tests.support.waiting import eventually
 
@@ -36,7 +36,7 @@ def infer(edge: Edge, message: bytes = b"hello", timeout: float = 5.0, path: str
     """One call on a connection of its own: its code."""
     with edge.channel() as channel:
         try:
-            channel.unary_unary(path)(message, metadata=tuple(edge.bearer().items()), timeout=timeout)
+            raw(channel, path)(message, metadata=tuple(edge.bearer().items()), timeout=timeout)
         except grpc.RpcError as error:
             code: grpc.StatusCode = error.code()
             return code
@@ -145,7 +145,7 @@ def test_no_client_can_eject_a_replica(edge: Edge) -> None:
     with edge.channel() as channel:
 
         def harass(number: int) -> None:
-            method = channel.unary_unary(UNKNOWN if number % 3 == 1 else INFER)
+            method = raw(channel, UNKNOWN if number % 3 == 1 else INFER)
             call = method.future(b"slow", metadata=metadata, timeout=0.001 if number % 3 == 0 else 5)
             if number % 3 == 2:
                 call.cancel()

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from tests.contract.gateway import wire
-from tests.contract.gateway.edge import INFER, Edge
+from tests.contract.gateway.edge import INFER, Edge, raw
 from tests.contract.gateway.replica import Seen
 from tests.support.waiting import eventually
 
@@ -92,7 +92,7 @@ def test_trailers_do_not_reach_a_replica_over_http1(edge: Edge) -> None:
 def test_the_token_stays_at_the_edge(edge: Edge) -> None:
     """A replica never sees a credential that it could leak."""
     with edge.channel() as channel:
-        channel.unary_unary(INFER)(b"hello", metadata=tuple(edge.bearer().items()), timeout=5)
+        raw(channel, INFER)(b"hello", metadata=tuple(edge.bearer().items()), timeout=5)
     (seen,) = edge.replica.seen
     assert edge.token not in str(seen.headers)
     assert seen.values("authorization") == []
@@ -118,7 +118,7 @@ def test_without_a_good_token_nothing_passes(edge: Edge, token: str | None) -> N
             "/x.Y/Z",
         ):
             with pytest.raises(grpc.RpcError) as caught:
-                channel.unary_unary(method)(b"", metadata=tuple(headers.items()), timeout=5)
+                raw(channel, method)(b"", metadata=tuple(headers.items()), timeout=5)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert edge.replica.seen == []
     assert edge.grpc_side.seen == []
@@ -157,7 +157,7 @@ def test_a_rotated_key_is_known_and_the_old_one_still(edge: Edge) -> None:
 def test_health_checks_need_no_token(edge: Edge) -> None:
     """Probes have none: grpc.health.v1.Health/Check answers to everybody."""
     with edge.channel() as channel:
-        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5) == b"\x08\x01"
+        assert raw(channel, "/grpc.health.v1.Health/Check")(b"", timeout=5) == b"\x08\x01"
 
 
 def test_request_ids_are_ours(edge: Edge) -> None:

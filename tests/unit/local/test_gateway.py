@@ -124,7 +124,7 @@ def test_the_descriptor_set_stands_on_its_own() -> None:
     """The transcoder finds every type in it, each after what it needs, and the HTTP rules."""
     pool = DescriptorPool()
     for file in FileDescriptorSet.FromString(gateway.descriptor_set()).file:
-        pool.Add(file)  # type: ignore[no-untyped-call]  # the stub lacks it
+        pool.Add(file)
     service = pool.FindServiceByName("headrace.inference.v1.RestService")
     rules = [method.GetOptions().SerializeToString() for method in service.methods]
     assert all(rules)

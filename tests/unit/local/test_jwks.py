@@ -74,7 +74,7 @@ def test_the_socket_is_the_owners_and_goes_with_the_server(path: Path) -> None:
 
     async def mode_while_serving() -> int:
         async with serving_jwks(path, document):
-            return stat.S_IMODE(os.stat(path).st_mode)  # noqa: ASYNC240, PTH116  # nothing else runs here
+            return stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116  # nothing else runs here
 
     path.write_text("left behind")
     assert asyncio.run(mode_while_serving()) == 0o600

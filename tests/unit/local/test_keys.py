@@ -58,7 +58,7 @@ def test_a_service_verifies_what_the_store_signs(store: KeyStore) -> None:
     """Tenant, scopes and id arrive; the public set is all that is needed."""
     token = store.issue("acme", ["observe", "infer", "infer"], HOUR)
     caller = TokenVerifier(store.jwks_path).verify(f"Bearer {token.text}")
-    assert (caller.tenant, caller.scopes) == ("acme", {"infer", "observe"})
+    assert (caller.tenant, caller.scopes) == ("acme", frozenset({"infer", "observe"}))
     assert caller.token_id == token.issued.jti
 
 
