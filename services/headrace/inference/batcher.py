@@ -42,7 +42,7 @@ class Batch:
     executed: Executed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outcome:
     """One request's answer and the batch that it was executed in."""
 

@@ -28,7 +28,7 @@ class Work:
     values: list[Value]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Answer:
     """One request's outputs in the signature's order, in their raw form.
 

@@ -13,7 +13,6 @@ from headrace.inference.backend import Backend
 from headrace.inference.backends.onnx import OnnxBackend, zeros
 from headrace.inference.backends.text import TextBackend
 from headrace.inference.batcher import Batch, Batcher
-from headrace.inference.codec import Encoder
 from headrace.inference.config import (
     ConfigError,
     instances_of,
@@ -23,6 +22,8 @@ from headrace.inference.config import (
     signature_of,
     timeout_s,
 )
+from headrace.inference.decoder import Decoder
+from headrace.inference.encoder import Encoder
 from headrace.inference.settings import ModelOverride
 from headrace.inference.spans import record
 from headrace.inference.statistics import InferenceMetrics, Statistics
@@ -44,6 +45,7 @@ class Model:
     config: ModelConfig
     backend: Backend
     batcher: Batcher
+    decoder: Decoder
     encoder: Encoder
     statistics: Statistics
     timeout_s: float
@@ -174,6 +176,7 @@ def _serve(
             clock,
             observe,
         ),
+        Decoder(loaded.backend.signature),
         Encoder(loaded.backend.signature, loaded.version),
         statistics,
         timeout_s(loaded.config),

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from headrace.inference.codec import packed
 from headrace.inference.core.tensors import (
     BYTES,
     DTYPES,
@@ -20,6 +19,7 @@ from headrace.inference.core.tensors import (
     join_strings,
     split_strings,
 )
+from headrace.inference.decoder import packed
 from headrace.inference.errors import body_invalid
 from headrace.inference.service import Inference
 from headrace.inference.v2.grpc_service_pb2 import InferParameter, ModelInferRequest

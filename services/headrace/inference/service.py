@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from headrace.inference import errors
 from headrace.inference.batcher import Outcome
-from headrace.inference.codec import decode, requested_outputs
 from headrace.inference.execution import Answer
 from headrace.inference.models import Model, Models
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
@@ -12,7 +11,7 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.rpc import Call
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inference:
     """A finished inference: the answer, and which of its outputs were asked for."""
 
@@ -53,9 +52,8 @@ class InferenceService:
     async def _execute(
         self, model: Model, request: ModelInferRequest, call: Call
     ) -> tuple[Outcome, tuple[int, ...]]:
-        signature = model.backend.signature
-        outputs = requested_outputs([output.name for output in request.outputs], signature)
-        work = decode(request, signature)
+        outputs = model.decoder.outputs(request)
+        work = model.decoder.decode(request)
         problem = model.backend.problem(work.values)
         if problem:
             raise errors.tensor_invalid(model.name, "inputs", problem)

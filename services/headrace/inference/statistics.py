@@ -94,10 +94,12 @@ class Statistics:
         self._compute_seconds.observe((done.output_ns - done.infer_ns) * 1e-9)
         self._batch_rows.observe(batch.rows)
         started = done.started_ns * 1e-9
+        total = 0.0
         for ticket in batch.tickets:
-            waited = max(0.0, started - ticket.arrived)
-            self._queue.add(int(waited * 1e9))
+            waited = started - ticket.arrived
+            total += waited
             self._queue_seconds.observe(waited)
+        self._queue.add(int(total * 1e9), len(batch.tickets))
 
     def answered(self, ns: int) -> None:
         """Counts a request that succeeded; `ns` from arrival to answer."""

@@ -77,7 +77,10 @@ class BatchQueue(Generic[T]):
         """Lets `item` wait; False when the queue is full."""
         if self._size >= self._policy.max_queue:
             return False
-        self._buckets.setdefault(item.bucket, OrderedDict())[item] = None
+        bucket = self._buckets.get(item.bucket)
+        if bucket is None:
+            bucket = self._buckets[item.bucket] = OrderedDict()
+        bucket[item] = None
         self._size += 1
         return True
 

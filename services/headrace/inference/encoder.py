@@ -1,0 +1,59 @@
+"""Answers as serialised ModelInferResponse messages, put together from bytes.
+
+Protobuf messages merge by concatenation, so the head that is the same for every
+answer of a shape is serialised once and kept; the outputs are joined behind it
+without another copy.
+"""
+
+from headrace.inference.core.tensors import Signature
+from headrace.inference.execution import Answer
+from headrace.inference.v2.grpc_service_pb2 import ModelInferResponse
+
+ID_TAG = b"\x1a"  # field 3, length-delimited
+RAW_OUTPUT_TAG = b"\x32"  # field 6, length-delimited
+MAX_HEADS = 1024
+
+
+class Encoder:
+    """Serialises the answers of one model version."""
+
+    def __init__(self, signature: Signature, version: str) -> None:
+        self._signature = signature
+        self._version = version
+        self._heads: dict[tuple[object, ...], bytes] = {}
+
+    def encode(self, request_id: str, answer: Answer, outputs: tuple[int, ...]) -> bytes:
+        """A serialised ModelInferResponse with the outputs at `outputs`."""
+        parts: list[bytes | memoryview] = [self._head(answer, outputs)]
+        if request_id:
+            encoded = request_id.encode()
+            parts += (ID_TAG, varint(len(encoded)), encoded)
+        for place in outputs:
+            value = answer.values[place]
+            parts += (RAW_OUTPUT_TAG, varint(len(value)), value)
+        return b"".join(parts)
+
+    def _head(self, answer: Answer, outputs: tuple[int, ...]) -> bytes:
+        key = (outputs, *answer.shapes)
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= MAX_HEADS:
+                self._heads.clear()
+            message = ModelInferResponse(model_name=self._signature.model, model_version=self._version)
+            for place in outputs:
+                spec = self._signature.outputs[place]
+                message.outputs.add(name=spec.name, datatype=spec.datatype, shape=answer.shapes[place])
+            head = self._heads[key] = message.SerializeToString()
+        return head
+
+
+def varint(number: int) -> bytes:
+    """Protobuf's base-128 form of a length."""
+    if number < 0x80:
+        return bytes((number,))
+    found = bytearray()
+    while number >= 0x80:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
