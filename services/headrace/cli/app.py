@@ -4,6 +4,9 @@ Those modules are imported when their command runs, so that `--help` needs
 neither gRPC nor numpy.
 """
 
+# ruff: noqa: FBT002, PLC0415
+# FBT002: typer passes options by name; PLC0415: see above.
+
 import os
 import sys
 from pathlib import Path
@@ -51,7 +54,7 @@ def up(
 
     found = config or (command.DEFAULT_CONFIG if command.DEFAULT_CONFIG.exists() else None)
     request = command.Request(state_of(state_dir), found, port, replicas, detach)
-    command.up(request, os.environ, Output(as_json=as_json))  # noqa: TID251  # what the processes inherit
+    command.up(request, os.environ, Output(as_json=as_json))  # what the processes inherit
 
 
 @app.command()
@@ -114,7 +117,9 @@ def trace(
 @keys_app.command("create")
 def keys_create(
     tenant: Annotated[str, typer.Option(help="Whose requests these are.")],
-    scope: Annotated[list[str] | None, typer.Option(help="infer, observe or operate; again for more.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="infer, observe or operate; again for more.")
+    ] = None,
     days: Annotated[float, typer.Option(min=0.0001, max=3650, help="How long it is good.")] = 90.0,
     state_dir: StateDirOption = STATE_DIR,
     as_json: JsonOption = False,

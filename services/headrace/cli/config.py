@@ -12,7 +12,8 @@ def check(path: Path, output: Output) -> bool:
         read(path)
     except ConfigError as error:
         problems = [
-            {"file": p.file, "line": p.line, "key": p.key, "what": p.what, "fix": p.fix} for p in error.problems
+            {"file": p.file, "line": p.line, "key": p.key, "what": p.what, "fix": p.fix}
+            for p in error.problems
         ]
         output.document({"file": str(path), "ok": False, "problems": problems})
         for problem in error.problems:

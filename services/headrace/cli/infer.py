@@ -8,15 +8,22 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.cli.errors import CliError
 from headrace.cli.mesh import channel, listed, state_of, token
 from headrace.cli.output import Output
 from headrace.cli.tensors import Tensor, Wanted, from_argument, from_raw, from_text
 from headrace.inference.v2 import grpc_service_pb2 as pb
-from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from headrace.inference.v2.grpc_service_pb2_grpc import (
+    GRPCInferenceServiceAsyncStub,
+    GRPCInferenceServiceStub,
+)
 from headrace.local.statedir import write_atomically
 from headrace.runtime.channels import bearer
+
+if TYPE_CHECKING:  # declared for types only
+    from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceAsyncStub
 
 DEADLINE_S = 60.0
 SHOWN = 6
@@ -45,7 +52,9 @@ class Answer:
 def infer(request: Request, output: Output) -> None:
     """Sends the request and prints its answer."""
     if not request.texts and not request.inputs:
-        raise CliError("nothing to infer", "neither --text nor --input was given", "see `headrace infer --help`")
+        raise CliError(
+            "nothing to infer", "neither --text nor --input was given", "see `headrace infer --help`"
+        )
     state = state_of(request.state_dir)
     gateway = listed(state).gateway_address
     credential = token(state.demo_token)
@@ -54,7 +63,7 @@ def infer(request: Request, output: Output) -> None:
     if trace_id:
         write_atomically(state.last_trace, json.dumps({"trace_id": trace_id}).encode())
     output.document(document(request.model, answer))
-    _show(request.model, answer, output)
+    _show(answer, output)
 
 
 async def _through(gateway: str, credential: str, request: Request) -> Answer:
@@ -73,7 +82,7 @@ async def _through(gateway: str, credential: str, request: Request) -> Answer:
 
 
 async def _by_grpc(
-    stub: "GRPCInferenceServiceStub", credential: str, model: str, tensors: Sequence[Tensor]
+    stub: "GRPCInferenceServiceAsyncStub", credential: str, model: str, tensors: Sequence[Tensor]
 ) -> Answer:
     message = pb.ModelInferRequest(model_name=model)
     for tensor in tensors:
@@ -104,7 +113,9 @@ def _by_rest(gateway: str, credential: str, model: str, tensors: Sequence[Tensor
             answer = json.load(response)
             metadata = {name.lower(): value for name, value in response.headers.items()}
     except urllib.error.HTTPError as error:
-        raise CliError(f"{gateway} answered HTTP {error.code}", _said(error), "see `headrace models`") from None
+        raise CliError(
+            f"{gateway} answered HTTP {error.code}", _said(error), "see `headrace models`"
+        ) from None
     except OSError as error:
         raise CliError(f"{gateway} can't be reached", str(error), "see `headrace status`") from None
     outputs = [Tensor(t["name"], t["datatype"], t["shape"], t["data"]) for t in answer["outputs"]]
@@ -143,7 +154,7 @@ def _number(metadata: Mapping[str, str], name: str) -> int | None:
     return int(metadata[name]) if metadata.get(name, "").isdigit() else None
 
 
-def _show(model: str, answer: Answer, output: Output) -> None:
+def _show(answer: Answer, output: Output) -> None:
     for tensor in answer.outputs:
         shown = "  ".join(_shown(value) for value in tensor.data[:SHOWN])
         more = " …" if len(tensor.data) > SHOWN else ""
@@ -160,7 +171,9 @@ def _show(model: str, answer: Answer, output: Output) -> None:
     ]
     parts.append(f"as the client saw it {answer.seconds * 1000:.2f} ms")
     output.text(f"time   {', '.join(parts)}")
-    output.text(f"batch  {told.get('headrace-batch-size', '?')} row(s) on {told.get('headrace-replica', '?')}")
+    output.text(
+        f"batch  {told.get('headrace-batch-size', '?')} row(s) on {told.get('headrace-replica', '?')}"
+    )
     if trace_id := told.get("headrace-trace-id"):
         output.text(f"trace  {trace_id}  (headrace trace last)")
 

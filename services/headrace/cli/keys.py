@@ -35,7 +35,9 @@ def create(state_dir: Path, tenant: str, scopes: list[str], days: float, output:
         }
     )
     output.text(token.text)
-    output.note(f"for {issued.tenant}, {' '.join(issued.scopes)}, until {_date(issued.expires_at)}; shown only now")
+    output.note(
+        f"for {issued.tenant}, {' '.join(issued.scopes)}, until {_date(issued.expires_at)}; shown only now"
+    )
 
 
 def show(state_dir: Path, output: Output) -> None:

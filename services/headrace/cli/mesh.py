@@ -47,7 +47,9 @@ def supervisor(state: StateDir) -> Iterator[SupervisorServiceStub]:
 def not_running(state: StateDir) -> CliError:
     """There is no mesh in the directory."""
     return CliError(
-        "no mesh runs here", f"nobody supervises {state.root}", "start one with `headrace up`, or say --state-dir"
+        "no mesh runs here",
+        f"nobody supervises {state.root}",
+        "start one with `headrace up`, or say --state-dir",
     )
 
 
@@ -84,7 +86,7 @@ async def channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
     except grpc.aio.AioRpcError as error:
         raise call_failed(target, error) from None
     finally:
-        await opened.close()
+        await opened.close(None)
 
 
 def call_failed(target: str, error: grpc.aio.AioRpcError) -> CliError:
@@ -104,4 +106,5 @@ def call_failed(target: str, error: grpc.aio.AioRpcError) -> CliError:
 
 
 def _details(error: grpc.RpcError) -> str:
-    return error.details() or error.code().name if isinstance(error, grpc.Call) else str(error)
+    details = getattr(error, "details", None)  # grpc.RpcError declares nothing; what is raised is a Call too
+    return str(details()) if details else str(error)

@@ -1,13 +1,21 @@
 """`headrace models`: what can be inferred, and on which inputs."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.cli.mesh import channel, listed, state_of, token
 from headrace.cli.output import Output
 from headrace.inference.v2 import grpc_service_pb2 as pb
-from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from headrace.inference.v2.grpc_service_pb2_grpc import (
+    GRPCInferenceServiceAsyncStub,
+    GRPCInferenceServiceStub,
+)
 from headrace.runtime.channels import bearer
+
+if TYPE_CHECKING:  # declared for types only
+    from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceAsyncStub
 
 DEADLINE_S = 10.0
 
@@ -43,7 +51,7 @@ async def _found(gateway: str, credential: str) -> list[dict[str, object]]:
 
 
 async def _described(
-    stub: "GRPCInferenceServiceStub", credential: str, entry: pb.RepositoryIndexResponse.ModelIndex
+    stub: "GRPCInferenceServiceAsyncStub", credential: str, entry: pb.RepositoryIndexResponse.ModelIndex
 ) -> dict[str, object]:
     row: dict[str, object] = {
         "name": entry.name,
@@ -56,9 +64,12 @@ async def _described(
     }
     if entry.state != "READY":
         return row
-    options = {"timeout": DEADLINE_S, "metadata": bearer(credential)}
-    metadata = await stub.ModelMetadata(pb.ModelMetadataRequest(name=entry.name), **options)
-    config = await stub.ModelConfig(pb.ModelConfigRequest(name=entry.name), **options)
+    metadata = await stub.ModelMetadata(
+        pb.ModelMetadataRequest(name=entry.name), timeout=DEADLINE_S, metadata=bearer(credential)
+    )
+    config = await stub.ModelConfig(
+        pb.ModelConfigRequest(name=entry.name), timeout=DEADLINE_S, metadata=bearer(credential)
+    )
     return row | {
         "max_batch_size": config.config.max_batch_size,
         "inputs": _tensors(metadata.inputs),
@@ -66,7 +77,7 @@ async def _described(
     }
 
 
-def _tensors(tensors: "pb._Tensors") -> list[dict[str, object]]:
+def _tensors(tensors: Iterable[pb.ModelMetadataResponse.TensorMetadata]) -> list[dict[str, object]]:
     return [{"name": t.name, "datatype": t.datatype, "shape": list(t.shape)} for t in tensors]
 
 

@@ -59,7 +59,7 @@ class Output:
         self.note(f"  next: {error.next_step}")
 
     def _red(self, text: str) -> str:
-        coloured = self._err.isatty() and not os.environ.get("NO_COLOR")  # noqa: TID251  # no-color.org
+        coloured = self._err.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
         return f"\x1b[31m{text}\x1b[0m" if coloured else text
 
 

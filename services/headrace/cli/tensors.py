@@ -63,7 +63,9 @@ def from_text(texts: Sequence[str], wanted: Sequence[Wanted]) -> Tensor:
     found = [tensor for tensor in wanted if tensor.datatype == BYTES]
     if len(found) != 1:
         raise CliError(
-            "--text does not fit this model", f"it has {len(found)} inputs of texts", "give --input NAME=VALUE; see `headrace models`"
+            "--text does not fit this model",
+            f"it has {len(found)} inputs of texts",
+            "give --input NAME=VALUE; see `headrace models`",
         )
     rest = [1] * (len(found[0].shape) - 1)
     return Tensor(found[0].name, BYTES, [len(texts), *rest], list(texts))
@@ -75,7 +77,9 @@ def from_argument(argument: str, wanted: Sequence[Wanted]) -> Tensor:
     kinds: Mapping[str, Wanted] = {tensor.name: tensor for tensor in wanted}
     if not equals or name not in kinds:
         raise CliError(
-            f"--input {argument[:60]!r} names no input of this model", f"it has: {', '.join(kinds)}", "write --input NAME=@file.npy"
+            f"--input {argument[:60]!r} names no input of this model",
+            f"it has: {', '.join(kinds)}",
+            "write --input NAME=@file.npy",
         )
     return _tensor(kinds[name], _loaded(name, value))
 
@@ -89,7 +93,9 @@ def _loaded(name: str, value: str) -> Any:
             return np.load(path, allow_pickle=False)
         return np.array(json.loads(path.read_text()))
     except (OSError, ValueError, RecursionError) as error:
-        raise CliError(f"can't read input {name!r}", str(error), "write NAME=@file.npy, NAME=@file.json or NAME=[1, 2]") from None
+        raise CliError(
+            f"can't read input {name!r}", str(error), "write NAME=@file.npy, NAME=@file.json or NAME=[1, 2]"
+        ) from None
 
 
 def _tensor(wanted: Wanted, values: Any) -> Tensor:
@@ -98,10 +104,12 @@ def _tensor(wanted: Wanted, values: Any) -> Tensor:
         return Tensor(wanted.name, BYTES, shape, [str(value) for value in values.reshape(-1)])
     dtype = np.dtype(DTYPES[wanted.datatype])
     # From JSON every number is a 64-bit one: narrowing it within its kind is meant.
-    fits = np.can_cast(values.dtype, dtype, "same_kind") or values.dtype.kind == "i" and dtype.kind in "uf"
+    fits = np.can_cast(values.dtype, dtype, "same_kind") or (values.dtype.kind == "i" and dtype.kind in "uf")
     if not fits:
         raise CliError(
-            f"input {wanted.name!r} has the wrong type", f"the model takes {wanted.datatype}, this is {values.dtype}", "convert it first"
+            f"input {wanted.name!r} has the wrong type",
+            f"the model takes {wanted.datatype}, this is {values.dtype}",
+            "convert it first",
         )
     return Tensor(wanted.name, wanted.datatype, shape, values.astype(dtype).reshape(-1).tolist())
 

@@ -32,7 +32,9 @@ def trace(which: str, state_dir: Path, output: Output) -> None:
         raise CliError("insight does not run", "traces are kept by it", "see `headrace status`")
     if which != LAST and not (len(which) == 32 and set(which) <= _HEX):
         raise CliError(
-            f"{which!r} is no trace", "its identifier has 32 digits of 0-9 and a-f", "try `headrace trace last`"
+            f"{which!r} is no trace",
+            "its identifier has 32 digits of 0-9 and a-f",
+            "try `headrace trace last`",
         )
     found, trace_id = asyncio.run(_found(addresses[0], which, state, output))
     if not any(not span.parent_id for span in found.spans):

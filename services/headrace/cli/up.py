@@ -1,7 +1,9 @@
 """`headrace up` and `headrace down`."""
 
+import contextlib
 import json
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.cli.errors import CliError
+from headrace.cli.mesh import listed, services
 from headrace.cli.output import Output
 from headrace.local.child import bound_to_us, identity_of
 from headrace.local.errors import StartFault
@@ -81,24 +84,24 @@ def down(state: StateDir, output: Output) -> None:
         output.text(f"no mesh runs in {state.root}")
         return
     output.progress("finishing open requests, stopping")
-    with _handle(record) as handle:
+    with _Handle(record) as handle:
         handle.send(signal.SIGTERM)
-        if not handle.wait(STOP_S):
+        if not handle.gone(STOP_S):
             output.note(f"the supervisor (pid {record.pid}) did not stop in {STOP_S:.0f} s; killed")
             handle.send(signal.SIGKILL)
-            handle.wait(5.0)
+            handle.gone(5.0)
     output.document({"stopped": True, "state_dir": str(state.root)})
     output.text("stopped")
 
 
-class _handle:
+class _Handle:
     """One process, whatever becomes of its pid."""
 
     def __init__(self, record: SupervisorRecord) -> None:
         self._record = record
         self._descriptor = -1
 
-    def __enter__(self) -> "_handle":
+    def __enter__(self) -> "_Handle":
         try:
             descriptor = os.pidfd_open(self._record.pid)
         except ProcessLookupError:
@@ -116,19 +119,14 @@ class _handle:
             os.close(self._descriptor)
 
     def send(self, number: signal.Signals) -> None:
+        """Signals the process, if it is there."""
         if self._descriptor >= 0:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, number)
-            except ProcessLookupError:
-                pass
 
-    def wait(self, seconds: float) -> bool:
-        """Whether the process is gone within `seconds`."""
-        import select
-
-        if self._descriptor < 0:
-            return True
-        return bool(select.select([self._descriptor], [], [], seconds)[0])
+    def gone(self, within_s: float) -> bool:
+        """Whether the process ends within the time."""
+        return self._descriptor < 0 or bool(select.select([self._descriptor], [], [], within_s)[0])
 
 
 def _spawn(request: Request, environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
@@ -162,7 +160,9 @@ def _until_ready(process: "subprocess.Popen[bytes]", state: StateDir, output: Ou
                 document: Document = event["document"]
                 return document
     raise CliError(
-        f"the supervisor ended (exit code {process.wait()})", "it said nothing", f"see {state.log('supervisor')}"
+        f"the supervisor ended (exit code {process.wait()})",
+        "it said nothing",
+        f"see {state.log('supervisor')}",
     )
 
 
@@ -194,8 +194,6 @@ def _interrupted(process: "subprocess.Popen[bytes]", output: Output) -> None:
 
 
 def _already(state: StateDir, record: SupervisorRecord, output: Output) -> None:
-    from headrace.cli.mesh import listed, services
-
     if not record.gateway:
         raise CliError(
             "a mesh is starting or stopping here",
@@ -238,7 +236,11 @@ def commands_to_try(document: Document, state: StateDir) -> list[str]:
     token = shlex.quote(str(_short(Path(document["token_file"]))))
     authorization = f'-H "authorization: Bearer $(cat {token})"'
     gateway = document["gateway"]
-    elsewhere = "" if state.root == DEFAULT_STATE_DIR.absolute() else f" --state-dir {shlex.quote(str(_short(state.root)))}"
+    elsewhere = (
+        ""
+        if state.root == DEFAULT_STATE_DIR.absolute()
+        else f" --state-dir {shlex.quote(str(_short(state.root)))}"
+    )
     return [
         f'{_program()} infer minilm --text "where does the water go?"{elsewhere}',
         f"curl -s {authorization} http://{gateway}/v2/models/minilm",

@@ -36,7 +36,7 @@ async def main(settings: LocalSettings, report: LineReport) -> int:
 if __name__ == "__main__":
     log_as_json("supervisor")
     try:
-        found = LocalSettings.read(os.environ)  # noqa: TID251  # the one place where it is read
+        found = LocalSettings.read(os.environ)  # the one place where it is read
     except SettingsError as error:
         sys.exit(str(error))
     sys.exit(asyncio.run(main(found, LineReport(sys.stdout.fileno()))))

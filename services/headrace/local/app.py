@@ -6,7 +6,7 @@ import json
 import random
 import resource
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -71,7 +71,9 @@ async def supervise(
         other = state.supervisor()
         who = f"pid {other.pid}" if other else "another supervisor"
         raise StartFault(
-            f"{state.root} is in use", f"{who} runs a mesh there", "run `headrace down` first, or use another --state-dir"
+            f"{state.root} is in use",
+            f"{who} runs a mesh there",
+            "run `headrace down` first, or use another --state-dir",
         ) from None
 
 
@@ -146,10 +148,10 @@ def document(state: StateDir, supervisor: Supervisor) -> dict[str, object]:
     }
 
 
-async def _until_asked(starting: "asyncio.Coroutine[None, None, None]", shutdown: Shutdown) -> None:
+async def _until_asked(starting: Coroutine[None, None, None], shutdown: Shutdown) -> None:
     """Starts, then waits for the end; an end asked for meanwhile cancels the start."""
-    start = asyncio.ensure_future(starting)
-    asked = asyncio.ensure_future(shutdown.wait_asked())
+    start = asyncio.create_task(starting, name="start")
+    asked = asyncio.create_task(shutdown.wait_asked(), name="asked")
     try:
         await asyncio.wait({start, asked}, return_when=asyncio.FIRST_COMPLETED)
         if start.done():

@@ -31,7 +31,10 @@ def process_not_found(name: str) -> HeadraceError:
 def process_state(name: str, state: str) -> HeadraceError:
     """`name` is in a state that does not allow what was asked."""
     return HeadraceError(
-        "PROCESS_STATE", f"{name} is {state}, which does not allow this", {"name": name, "state": state}, DOMAIN
+        "PROCESS_STATE",
+        f"{name} is {state}, which does not allow this",
+        {"name": name, "state": state},
+        DOMAIN,
     )
 
 

@@ -86,8 +86,7 @@ class Kept:
         try:
             while self.state is State.STARTING:
                 await self._run_once()
-                if self.state is State.BACKOFF:
-                    await self._wait_out()
+                await self._wait_out()
         finally:
             if self._child:
                 self._child.kill_group()
@@ -175,7 +174,9 @@ class Kept:
         log.info("ended", process=self.spec.name, how=how, ran_s=round(ran, 3), state=self.state.name)
 
     async def _wait_out(self) -> None:
-        """The back-off; ends early when the process is stopped meanwhile."""
+        """The back-off, if there is one; ends early when the process is stopped meanwhile."""
+        if self.state is not State.BACKOFF:
+            return
         delay = self._backoff.delay_s(self._failures, self._draw())
         try:
             async with asyncio.timeout(delay):

@@ -14,6 +14,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
+    """Never returns: becomes the program, or exits."""
     starter, number, command = int(arguments[0]), int(arguments[1]), arguments[2:]
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number) != 0:
         sys.exit(f"prctl failed: {os.strerror(ctypes.get_errno())}")

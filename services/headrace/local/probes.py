@@ -46,7 +46,7 @@ class HealthProbe:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def close(self) -> None:
-        await self._channel.close()
+        await self._channel.close(None)
 
 
 class EnvoyAdmin:

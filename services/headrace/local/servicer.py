@@ -3,6 +3,7 @@
 from google.protobuf.duration_pb2 import Duration
 
 from headrace.local.kept import Kept
+from headrace.local.shutdown import Shutdown
 from headrace.local.supervisor import Supervisor
 from headrace.local.v1.process_pb2 import Process, ProcessState
 from headrace.local.v1.supervisor_service_pb2 import (
@@ -15,7 +16,6 @@ from headrace.local.v1.supervisor_service_pb2 import (
     StopRequest,
     StopResponse,
 )
-from headrace.local.shutdown import Shutdown
 from headrace.runtime.access import OBSERVE, OPERATE
 from headrace.runtime.rpc import Call
 

@@ -137,7 +137,9 @@ def _private(directory: Path) -> None:
             directory.chmod(0o700)
     except OSError as error:
         raise StartFault(
-            f"can't use the state directory {directory}", error.strerror or str(error), "use another one: --state-dir DIR"
+            f"can't use the state directory {directory}",
+            error.strerror or str(error),
+            "use another one: --state-dir DIR",
         ) from error
 
 

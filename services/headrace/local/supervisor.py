@@ -25,6 +25,8 @@ ACKNOWLEDGE_S = 10.0
 SETTLE_S = 1.0
 """How long a replica still serves after Envoy has let go of it."""
 
+POLL_S = 0.05
+
 FINISH_S = 10.0
 """How long clients are waited for when the whole mesh goes."""
 
@@ -205,8 +207,8 @@ class Supervisor:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(ACKNOWLEDGE_S):
-                while not self._in_use(await self._admin.hosts()):
-                    await asyncio.sleep(0.05)
+                while not self._in_use(await self._admin.hosts()):  # noqa: ASYNC110  # Envoy tells nobody
+                    await asyncio.sleep(POLL_S)
 
     def _in_use(self, hosts: dict[str, bool] | None) -> bool:
         if hosts is None:
@@ -222,8 +224,8 @@ class Supervisor:
         await self._admin.close_listeners()
         with suppress(TimeoutError):
             async with asyncio.timeout(FINISH_S):
-                while await self._admin.active_requests():
-                    await asyncio.sleep(0.05)
+                while await self._admin.active_requests():  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_S)
 
     def _replica(self, number: int) -> Spec:
         first = self._plan.config.inference.port

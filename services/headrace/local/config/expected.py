@@ -44,7 +44,9 @@ def expected(kind: inspect.Type) -> Expected:
             name = f"{description or 'a whole number'} ({bounds})" if bounds else "a whole number"
             return Expected(name, example or str(max(plain.ge or 0, 1)), int, _limits(plain))
         case inspect.FloatType():
-            return Expected(f"a number ({_bounds(plain)})", example or str(plain.le or 1), float, _limits(plain))
+            return Expected(
+                f"a number ({_bounds(plain)})", example or str(plain.le or 1), float, _limits(plain)
+            )
         case inspect.BoolType():
             return Expected("true or false", "true", bool)
         case inspect.LiteralType():

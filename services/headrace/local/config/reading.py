@@ -51,10 +51,16 @@ def read(path: Path) -> Config:
             data = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConfigError([Problem(str(path), 0, "", f"can't be read: {reason}", "check --config")]) from error
+        raise ConfigError(
+            [Problem(str(path), 0, "", f"can't be read: {reason}", "check --config")]
+        ) from error
     if len(data) > MAX_CONFIG_BYTES:
         problem = Problem(
-            str(path), 0, "", f"has more than {MAX_CONFIG_BYTES} bytes", "is this the right file? check --config"
+            str(path),
+            0,
+            "",
+            f"has more than {MAX_CONFIG_BYTES} bytes",
+            "is this the right file? check --config",
         )
         raise ConfigError([problem])
     return parse(data, str(path))
@@ -69,7 +75,9 @@ def parse(data: bytes, file: str) -> Config:
     try:
         value = walk.value(node, _TREE, "")
     except RecursionError:
-        raise ConfigError([Problem(file, 1, "", "is nested too deeply", "see the keys in README.md")]) from None
+        raise ConfigError(
+            [Problem(file, 1, "", "is nested too deeply", "see the keys in README.md")]
+        ) from None
     if not walk.problems:
         config = msgspec.convert(value, Config)
         walk.problems.extend(_clashes(config, walk, file))
@@ -141,7 +149,9 @@ class _Walk:
                 self._problem(name_node, key, "a key must be a plain word", "write `key: value`")
             elif name in pairs:
                 first = self.lines.get(_join(key, name), _line(pairs[name]))
-                self._problem(name_node, _join(key, name), "occurs twice", f"keep one; the other is on line {first}")
+                self._problem(
+                    name_node, _join(key, name), "occurs twice", f"keep one; the other is on line {first}"
+                )
             else:
                 pairs[name] = at
                 self.lines[_join(key, name)] = _line(name_node)
@@ -169,7 +179,9 @@ class _Walk:
         return None
 
     def _wrong(self, node: yaml.Node, kind: inspect.Type, key: str) -> list[Any]:
-        self._problem(node, key, f"must be {expected(kind).name}, not {_shown(node)}", expected(kind).fix(key))
+        self._problem(
+            node, key, f"must be {expected(kind).name}, not {_shown(node)}", expected(kind).fix(key)
+        )
         return []
 
     def _problem(self, node: yaml.Node, key: str, what: str, fix: str) -> None:
@@ -186,14 +198,18 @@ def _clashes(config: Config, walk: _Walk, file: str) -> list[Problem]:
             if other != key:
                 line = walk.lines.get(key) or walk.lines.get(other, 1)
                 what = f"port {port} is also needed by {other}"
-                problems.append(Problem(file, line, key, what, "choose ports further apart, or 0 for free ones"))
+                problems.append(
+                    Problem(file, line, key, what, "choose ports further apart, or 0 for free ones")
+                )
                 break
     return problems
 
 
 def _ports(config: Config) -> list[tuple[str, list[int]]]:
     first = config.inference.port
-    replicas = [port for n in range(config.inference.replicas) for port in (first + 10 * n, first + 10 * n + 1)]
+    replicas = [
+        port for n in range(config.inference.replicas) for port in (first + 10 * n, first + 10 * n + 1)
+    ]
     insight = config.insight.port
     return [
         ("gateway.port", [config.gateway.port] if config.gateway.port else []),

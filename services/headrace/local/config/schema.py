@@ -31,11 +31,7 @@ OtlpEndpoint = Annotated[
 INSIGHT = "insight"
 
 
-class Section(Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping whose keys are all known."""
-
-
-class GatewayLimits(Section):
+class GatewayLimits(Struct, frozen=True, forbid_unknown_fields=True):
     """What the edge takes before it refuses."""
 
     tenant_rate: Rate = 20_000
@@ -46,7 +42,7 @@ class GatewayLimits(Section):
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_384
 
 
-class Gateway(Section):
+class Gateway(Struct, frozen=True, forbid_unknown_fields=True):
     """The one address that clients know."""
 
     port: Port = 8080
@@ -56,7 +52,7 @@ class Gateway(Section):
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
 
-class Model(Section):
+class Model(Struct, frozen=True, forbid_unknown_fields=True):
     """What is set for one model, over its config.pbtxt."""
 
     max_batch_size: Annotated[int, Meta(ge=1, le=65_536, examples=[32])] | UnsetType = UNSET
@@ -67,7 +63,7 @@ class Model(Section):
     instances: Annotated[int, Meta(ge=1, le=256, examples=[2])] | UnsetType = UNSET
 
 
-class Inference(Section):
+class Inference(Struct, frozen=True, forbid_unknown_fields=True):
     """The replicas and their models. `port` is the first replica's, each further one's is 10 above."""
 
     port: Port = 9100
@@ -78,21 +74,21 @@ class Inference(Section):
     models: dict[str, Model] = {}
 
 
-class Insight(Section):
+class Insight(Struct, frozen=True, forbid_unknown_fields=True):
     """The embedded trace store."""
 
     port: Port = 9600
     store_bytes: Annotated[int, Meta(ge=16 * MIB, le=1024 * 1024 * MIB)] = 256 * MIB
 
 
-class TelemetrySection(Section):
+class TelemetrySection(Struct, frozen=True, forbid_unknown_fields=True):
     """Where spans go. `otlp_endpoint` lists all receivers: leave "insight" out and only the others get them."""
 
     otlp_endpoint: list[OtlpEndpoint] = field(default_factory=lambda: [INSIGHT])
     sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
-class Config(Section):
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     gateway: Gateway = field(default_factory=Gateway)
