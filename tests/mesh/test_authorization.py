@@ -153,8 +153,8 @@ def test_no_spelling_of_a_path_gets_past_the_token(hot_mesh: Mesh, node: Node) -
 
 
 def refused(answer: Answer) -> bool:
-    """No success in HTTP and none in gRPC; a reset stream is a refusal too."""
-    if answer.error and not answer.headers:
+    """No success in HTTP and none in gRPC; a reset stream or connection is a refusal too."""
+    if not answer.headers:
         return True
     if answer.grpc_status is not None:
         return answer.grpc_status != 0
