@@ -147,6 +147,9 @@ def command(envoy: Path, settings: GatewaySettings) -> list[str]:
         "warning",
         "--drain-time-s",
         "5",
+        # The access log's, 10 s by default.
+        "--file-flush-interval-msec",
+        "1000",
     ]
 
 

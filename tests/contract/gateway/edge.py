@@ -47,7 +47,12 @@ class Edge:
         return httpx.Client(base_url=f"http://{self.address}", timeout=10, verify=NO_TLS)
 
     def channel(self) -> grpc.Channel:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
         return grpc.insecure_channel(self.address, options)
 
     def admin(self, path: str) -> str:

@@ -177,15 +177,15 @@ async def _request(reader: asyncio.StreamReader) -> Seen:
         (name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in head[1:])
     )
     found = dict(headers)
-    body, trailers = b"", []
+    chunks, trailers = [], []
     if "chunked" in found.get("transfer-encoding", ""):
         while size := int(await reader.readuntil(b"\r\n"), 16):
-            body += (await reader.readexactly(size + 2))[:-2]
+            chunks.append((await reader.readexactly(size + 2))[:-2])
         while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
             trailers.append(line.decode("latin-1").strip())
     elif "content-length" in found:
-        body = await reader.readexactly(int(found["content-length"]))
-    return Seen(head[0].split(" ")[1], headers, body, tuple(trailers))
+        chunks.append(await reader.readexactly(int(found["content-length"])))
+    return Seen(head[0].split(" ")[1], headers, b"".join(chunks), tuple(trailers))
 
 
 def _encoded(reply: Reply) -> bytes:

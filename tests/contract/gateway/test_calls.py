@@ -1,5 +1,6 @@
 """Deadlines, retries, limits and health of calls through the gateway; rows 18, 20 and 37."""
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,29 @@ def limited(edge: Edge, token: str) -> httpx.Response | None:
     with edge.http() as http:
         answers = [http.get("/v2", headers={"authorization": f"Bearer {token}"}) for _ in range(8)]
     return next((answer for answer in answers if answer.status_code == 429), None)
+
+
+def test_many_tenants_do_not_refill_a_bucket() -> None:
+    """Envoy keeps 20 buckets by default, and one that was dropped begins full again."""
+    with edge_of(GatewaySettings(Path(), Path(), tenant_rate=1)) as edge, edge.http() as http:
+
+        def status(token: str) -> int:
+            return http.get("/v2", headers={"authorization": f"Bearer {token}"}).status_code
+
+        others = [edge.keys.issue(f"t{number}", ["infer"], 60).text for number in range(40)]
+        for token in others:  # fills the token cache: the second round is quick
+            status(token)
+
+        def still_empty() -> bool:
+            begun = time.monotonic()
+            status(edge.token)
+            for token in others:
+                status(token)
+            refused = status(edge.token) == 429
+            assert refused or time.monotonic() - begun >= 1.0, "the bucket was full before a second was over"
+            return refused
+
+        eventually(still_empty, "all of it within a second")
 
 
 def test_an_address_over_its_rate_is_refused_before_its_token_is_read(tight: Edge) -> None:
@@ -187,6 +211,32 @@ def test_the_rest_of_the_contract_goes_over_http2(edge: Edge) -> None:
     for path in ("/headrace.local.v1.SupervisorService/Stop", "/headrace.insight.v1.InsightService/Query"):
         assert infer(edge, path=path) is grpc.StatusCode.UNIMPLEMENTED
     assert edge.replica.seen == []
+
+
+@pytest.mark.parametrize("size", [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, 8_000_000])
+def test_a_grpc_message_of_any_size_passes(edge: Edge, size: int) -> None:
+    """The gateway streams gRPC, so its buffers limit nothing: the replica's limit is the only one."""
+    with edge.channel() as channel:
+        message = bytes(size)
+        assert raw(channel, INFER)(message, metadata=tuple(edge.bearer().items()), timeout=20) == message
+
+
+def test_the_access_log_tells_who_called_what(tmp_path: Path) -> None:
+    """One JSON line a request, for REST with the path that the client asked for; no token in it."""
+    log = tmp_path / "access.log"
+    with edge_of(GatewaySettings(Path(), Path(), access_log=log)) as edge:
+        infer(edge)
+        with edge.http() as http:
+            http.get("/v2/models/m", headers=edge.bearer())
+
+        def two_lines() -> list[dict[str, object]] | None:
+            lines = log.read_text().splitlines()
+            return [json.loads(line) for line in lines] if len(lines) == 2 else None
+
+        grpc_line, rest_line = eventually(two_lines, "Envoy writes its log", within_s=15)
+        assert edge.token not in log.read_text()
+    assert (grpc_line["path"], grpc_line["tenant"], grpc_line["grpc_status"]) == (INFER, "acme", 0)
+    assert (rest_line["path"], rest_line["status"]) == ("/v2/models/m", 200)
 
 
 def test_over_h2_everything_goes_to_grpc_aio() -> None:

@@ -1,10 +1,13 @@
 """Row 23: identity comes from the token alone, whatever a client sends."""
 
 import socket
+import time
 
 import grpc
+import jwt
 import pytest
 
+from headrace.local.keys import Issued, claims_of, keys_of
 from tests.contract.gateway import wire
 from tests.contract.gateway.edge import INFER, Edge, raw
 from tests.contract.gateway.replica import Seen
@@ -122,6 +125,41 @@ def test_without_a_good_token_nothing_passes(edge: Edge, token: str | None) -> N
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert edge.replica.seen == []
     assert edge.grpc_side.seen == []
+
+
+def crafted(edge: Edge, algorithm: str = "ES256", **changed: object) -> str:
+    """A token by our own key whose claims differ from what the key store writes; None leaves one out."""
+    issued = Issued("j", "acme", ("infer", "observe"), int(time.time()), int(time.time()) + 60, "")
+    claims = {key: value for key, value in {**claims_of(issued), **changed}.items() if value is not None}
+    kid = keys_of(edge.keys.jwks())[0]["kid"]
+    private = (edge.keys.jwks_path.parent / f"{kid}.pem").read_bytes()
+    secret = {"ES256": private, "none": "", "HS256": kid.encode()}[algorithm]
+    return jwt.encode(claims, secret, algorithm=algorithm, headers={"kid": kid})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": "somebody"},
+        {"iss": None},
+        {"aud": "somebody"},
+        {"aud": None},
+        {"exp": 1_700_000_000},
+        {"exp": None},
+        {"nbf": 4_000_000_000},
+        {"algorithm": "none"},
+        {"algorithm": "HS256"},
+    ],
+    ids=str,
+)
+def test_a_token_for_something_else_is_refused(edge: Edge, changed: dict[str, str]) -> None:
+    """Issuer, audience, expiry and algorithm are checked, not the signature alone."""
+    with edge.http() as http:
+        good = http.get("/v2", headers={"authorization": f"Bearer {crafted(edge)}"})
+        bad = http.get("/v2", headers={"authorization": f"Bearer {crafted(edge, **changed)}"})
+    assert (good.status_code, bad.status_code) == (200, 403 if "aud" in changed else 401)
+    assert bad.headers["content-type"] == "application/json"
+    assert list(bad.json()) == ["error"]
 
 
 def test_two_authorization_headers_do_not_mix_identities(edge: Edge) -> None:
