@@ -76,6 +76,11 @@ class HotIngress:
         """What requests have taken of the byte budget."""
         return self._service.budget.taken
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the byte budget."""
+        return self._service.budget.waiting
+
     def drain(self) -> None:
         """From now on each answer is its connection's last; still serves, new connections too."""
         self._service.draining = True

@@ -8,6 +8,7 @@ PREFIX_BYTES = 5
 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _GZIP_LEAST_BYTES = 18
+_GZIP_MAGIC = b"\x1f\x8b\x08"
 
 
 def parse_prefix(prefix: bytes, max_message_bytes: int) -> tuple[bool, int]:
@@ -37,7 +38,7 @@ def inflated_size(data: bytes, max_message_bytes: int) -> int:
     It is only a claim (`inflate` holds the stream to it), but one that lets
     memory be reserved before any is used.
     """
-    if len(data) < _GZIP_LEAST_BYTES:
+    if len(data) < _GZIP_LEAST_BYTES or not data.startswith(_GZIP_MAGIC):
         raise WireFault("MESSAGE_INVALID", "the message is no gzip")
     size = int.from_bytes(data[-4:], "little")
     if size > max_message_bytes:

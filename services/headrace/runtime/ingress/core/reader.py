@@ -17,14 +17,17 @@ _FRAMING_BYTES = 32
 class RequestReader:
     """The request that is being read; `reset` makes it ready for the next one.
 
-    `headed`: path and headers (names in lower case, duplicates kept) are whole. `expected`: the body's bytes, prefix
-    included, None until the prefix is in. `complete`: all of it is in. `fault`:
-    why it can't be served. Anything fed after `complete` breaks the connection.
+    `headed`: path and headers (names in lower case, duplicates kept) are whole.
+    `keep_alive`: the client wants the connection kept. `expected`: the body's
+    bytes, prefix included, None until the prefix is in. `complete`: all of it
+    is in. `fault`: why it can't be served. Anything fed after `complete` breaks
+    the connection.
     """
 
     __slots__ = (
         "_extra_bytes", "_lines", "_max_headers", "_max_message_bytes", "_parser", "_parts", "_pieces",
-        "_size", "_wire", "complete", "compressed", "expected", "fault", "headed", "headers", "path",
+        "_size", "_wire", "complete", "compressed", "expected", "fault", "headed", "headers",
+        "keep_alive", "path",
     )  # fmt: skip
 
     def __init__(self, max_headers: int, max_header_bytes: int, max_message_bytes: int) -> None:
@@ -40,6 +43,7 @@ class RequestReader:
         self.headers: list[tuple[bytes, bytes]] = []
         self._lines: list[tuple[bytes, bytes]] = []
         self.headed = self.complete = self.compressed = False
+        self.keep_alive = True
         self.expected: int | None = None
         self.fault: WireFault | None = None
         self._parts: list[bytes] = []
@@ -71,11 +75,6 @@ class RequestReader:
         method: bytes = self._parser.get_method()
         return method
 
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the client wants the connection kept."""
-        return bool(self._parser.should_keep_alive())
-
     def message(self) -> bytes:
         """The message of a complete request, without its prefix; gives the memory away."""
         parts, self._parts = self._parts, []
@@ -105,6 +104,8 @@ class RequestReader:
         if len(self.headers) > self._max_headers:
             raise WireFault("HEADER_INVALID", "the request has too many headers")
         self.headed = True
+        # Asked now: the parser forgets it at the request's end.
+        self.keep_alive = bool(self._parser.should_keep_alive())
 
     def on_body(self, part: bytes) -> None:
         self._parts.append(part)
