@@ -44,6 +44,15 @@ def test_a_clock_that_goes_back_gives_nothing() -> None:
     keep = KeepRate(1, 1)
     assert keep.keeps(trace_id(1), (), 10.0)
     assert not keep.keeps(trace_id(2), (), 5.0)
+    assert keep.keeps(trace_id(3), (), 6.0)
+
+
+def test_links_can_overdraw_the_bucket_by_its_height_only() -> None:
+    """A batch of a thousand requests does not keep them all."""
+    keep = KeepRate(1, 3)
+    keep.keeps(trace_id(1), (), 0.0)
+    kept = [keep.keeps(trace_id(n), (trace_id(1),), 0.0) for n in range(2, 1000)]
+    assert sum(kept) == 5
 
 
 def test_only_so_many_decisions_are_remembered() -> None:

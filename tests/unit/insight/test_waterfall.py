@@ -65,6 +65,12 @@ def test_a_linked_span_is_shown_once() -> None:
     assert drawn(waterfall(spans, [stored_span(9, 9), stored_span(9, 9)])) == ["1", "  2", "  +9"]
 
 
+def test_a_span_of_the_trace_is_not_shown_as_linked() -> None:
+    """A span that comes in both lists is the trace's own."""
+    spans = [stored_span(1, 1), stored_span(1, 2, parent=1, links=[(1, 1)])]
+    assert drawn(waterfall(spans, spans)) == ["1", "  2"]
+
+
 def test_a_linked_span_of_another_time_does_not_stretch_the_trace() -> None:
     """The bars are of this trace; what lies outside is clipped, its offset still told."""
     spans = [stored_span(1, 1, start=1000, end=1100, links=[(9, 9)])]
