@@ -15,10 +15,7 @@ from headrace.cli.mesh import channel, listed, state_of, token
 from headrace.cli.output import Output
 from headrace.cli.tensors import Tensor, Wanted, from_argument, from_raw, from_text
 from headrace.inference.v2 import grpc_service_pb2 as pb
-from headrace.inference.v2.grpc_service_pb2_grpc import (
-    GRPCInferenceServiceAsyncStub,
-    GRPCInferenceServiceStub,
-)
+from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from headrace.local.statedir import write_atomically
 from headrace.runtime.channels import bearer
 

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 from headrace.cli.mesh import channel, listed, state_of, token
 from headrace.cli.output import Output
 from headrace.inference.v2 import grpc_service_pb2 as pb
-from headrace.inference.v2.grpc_service_pb2_grpc import (
-    GRPCInferenceServiceAsyncStub,
-    GRPCInferenceServiceStub,
-)
+from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from headrace.runtime.channels import bearer
 
 if TYPE_CHECKING:  # declared for types only
