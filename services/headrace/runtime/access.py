@@ -97,10 +97,10 @@ class TokenVerifier:
         token = authorization[len(_PREFIX) :].strip()
         with self._lock:
             self._reread()
-            known = self._known.get(token)
-            if known is None or known[1] * 1e9 <= self._clock.time_ns():
-                known = self._remember(token, self._decode(token))
-        return known[0]
+            caller, expires_s = self._known.get(token) or self._remember(token, self._decode(token))
+        if expires_s * 1e9 <= self._clock.time_ns():
+            raise unauthenticated("the token has expired", "expired")
+        return caller
 
     def _decode(self, token: str) -> tuple[Caller, float]:
         try:
@@ -111,18 +111,14 @@ class TokenVerifier:
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
                 audience=AUDIENCE,
-                options={"require": ["exp", "iat", "jti", "tenant", "scope"]},
+                # The end is checked in `verify`, for remembered tokens too.
+                options={"require": ["exp", "iat", "jti", "tenant", "scope"], "verify_exp": False},
             )
-        except jwt.ExpiredSignatureError:
-            raise unauthenticated("the token has expired", "expired") from None
-        except jwt.PyJWTError:
+            expires_s = float(claims["exp"])
+        except (jwt.PyJWTError, TypeError, ValueError):
             raise unauthenticated("the token can't be verified", "invalid") from None
-        caller = Caller(
-            str(claims["tenant"]),
-            frozenset(str(claims["scope"]).split()),
-            str(claims["jti"]),
-        )
-        return caller, float(claims["exp"])
+        caller = Caller(str(claims["tenant"]), frozenset(str(claims["scope"]).split()), str(claims["jti"]))
+        return caller, expires_s
 
     def _remember(self, token: str, entry: tuple[Caller, float]) -> tuple[Caller, float]:
         if len(self._known) >= MAX_TOKENS_REMEMBERED:
