@@ -14,7 +14,7 @@ from tests.contract.gateway.replica import echo
 def shared_edge() -> Iterator[Edge]:
     """The gateway that the tests of this folder share."""
     settings = GatewaySettings(
-        Path(), Path(), cors_origins=("https://app.example",), max_message_bytes=1 << 20
+        Path(), Path(), cors_origins=("https://app.example",), max_message_bytes=3 << 20
     )
     with edge_of(settings) as edge:
         yield edge

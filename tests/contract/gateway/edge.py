@@ -35,6 +35,7 @@ class Edge:
 
     address: str
     settings: GatewaySettings
+    endpoints: list[Endpoint]
     replica: Replica
     grpc_side: Grpc
     keys: KeyStore
@@ -87,31 +88,35 @@ def edge_of(settings: GatewaySettings) -> Iterator[Edge]:
 
 @contextmanager
 def running_edge(directory: Path, base: GatewaySettings) -> Iterator[Edge]:
-    """The gateway with a replica, tokens and a collector, in `directory`."""
+    """The gateway with tokens, a collector, and two replicas that are one object, in `directory`."""
     run_dir = directory / "run"
     run_dir.mkdir(mode=0o700)
     settings = replace(base, run_dir=run_dir, config_dir=directory / "envoy", port=0)
     keys = KeyStore(directory / "keys", clock=SystemClock())
     token = keys.issue("acme", ["infer", "observe"], 3600)
     replica, grpc_side = Replica(), Grpc()
-    endpoint = Endpoint("inference-0", run_dir / "0.hot.sock", run_dir / "0.grpc.sock")
+    endpoints = [
+        Endpoint(f"inference-{number}", run_dir / f"{number}.hot.sock", run_dir / f"{number}.grpc.sock")
+        for number in range(2)
+    ]
     with ExitStack() as stack:
         loop = Loop()
         stack.callback(loop.close)
         jwks = serving_jwks(settings.jwks_socket, keys.jwks)
         loop.run(jwks.__aenter__())
         stack.callback(lambda: loop.run(jwks.__aexit__(None, None, None)))
-        hot = loop.run(_listening(replica, endpoint.hot_socket))
-        stack.callback(lambda: loop.run(_closed(hot)))
-        for server in (grpc_side.replica(endpoint.grpc_socket), grpc_side.insight(settings.insight_socket)):
-            stack.callback(_stop, server)
+        for endpoint in endpoints:
+            hot = loop.run(_listening(replica, endpoint.hot_socket))
+            stack.callback(_close, loop, hot)
+            stack.callback(_stop, grpc_side.replica(endpoint.grpc_socket))
+        stack.callback(_stop, grpc_side.insight(settings.insight_socket))
         write(settings)
-        write_endpoints(settings, [endpoint], "1")
+        write_endpoints(settings, endpoints, "1")
         log = stack.enter_context((directory / "envoy.log").open("wb"))
         process = subprocess.Popen(command(ENVOY, settings), stdout=log, stderr=log)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        edge = Edge("", settings, replica, grpc_side, keys, token.text)
+        edge = Edge("", settings, endpoints, replica, grpc_side, keys, token.text)
         yield replace(edge, address=_address(edge, process, directory / "envoy.log"))
 
 
@@ -128,6 +133,10 @@ def _address(edge: Edge, process: subprocess.Popen[bytes], log: Path) -> str:
         return listeners[1].strip() if len(listeners) > 1 and wanted <= healthy else None
 
     return eventually(ready, "Envoy answers and its replicas are healthy")
+
+
+def _close(loop: Loop, server: asyncio.Server) -> None:
+    loop.run(_closed(server))
 
 
 def _stop(server: grpc.Server) -> None:

@@ -10,12 +10,12 @@ import grpc
 import httpx
 import pytest
 
-from headrace.local.gateway import Endpoint, GatewaySettings, write_endpoints
+from headrace.local.gateway import GatewaySettings, write_endpoints
 from tests.contract.gateway.edge import INFER, Edge, edge_of, raw
 from tests.contract.gateway.replica import Reply, echo
 from tests.support.waiting import eventually
 
-UNKNOWN = "/inference.GRPCInferenceService/NoSuchMethod"
+BROKEN = "cluster.inference-hot.outlier_detection.ejections_enforced_consecutive_local_origin_failure"
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def infer(edge: Edge, message: bytes = b"hello", timeout: float = 5.0, path: str
 
 
 def ejections(edge: Edge) -> dict[str, int]:
-    """Ejections that happened or would have."""
-    counted = edge.stats("outlier_detection.ejections")
+    """Ejections that happened, by cluster and cause."""
+    counted = edge.stats("outlier_detection.ejections_(enforced|active)")
     return {name: value for name, value in counted.items() if value}
 
 
@@ -133,50 +133,84 @@ def test_a_call_that_no_replica_answered_is_tried_again(edge: Edge) -> None:
     assert first == second
 
 
-def test_a_replica_that_always_breaks_is_not_tried_for_ever(edge: Edge) -> None:
+def test_a_call_is_not_tried_for_ever(edge: Edge) -> None:
     """Two retries, then UNAVAILABLE; REST gets the same as 503 with `error`."""
     edge.replica.drop_next = 3
     assert infer(edge) is grpc.StatusCode.UNAVAILABLE
     assert len(edge.replica.seen) == 3
-    eventually(lambda: edge.stats("ejections_active") and not ejections_active(edge), "ejected no longer")
+    recover(edge)
     edge.replica.drop_next = 3
     with edge.http() as http:
         answer = http.get("/v2", headers=edge.bearer())
     assert (answer.status_code, list(answer.json())) == (503, ["error"])
+    recover(edge)
+
+
+def test_a_replica_that_cannot_be_reached_is_left_alone(edge: Edge) -> None:
+    """Failed connections eject it, no call fails meanwhile, and it comes back."""
+    before = ejections(edge).get(BROKEN, 0)
+    edge.replica.reply = lambda _seen: Reply(b"", after_s=0.02)
+    hidden = edge.endpoints[1].hot_socket
+    away = hidden.rename(hidden.with_suffix(".away"))
+    try:
+        with ThreadPoolExecutor(32) as pool:
+            codes = set(pool.map(lambda _: infer(edge), range(96)))
+    finally:
+        away.rename(hidden)
+    assert codes == {grpc.StatusCode.OK}
+    assert ejections(edge).get(BROKEN, 0) > before
+    edge.replica.reply = echo
+    recover(edge)
+
+
+def recover(edge: Edge) -> None:
+    """Waits until no replica is ejected, with no failure on any one's account."""
     eventually(lambda: edge.stats("ejections_active") and not ejections_active(edge), "ejected no longer")
+    assert {infer(edge) for _ in range(8)} == {grpc.StatusCode.OK}
+    edge.replica.seen.clear()
 
 
 def ejections_active(edge: Edge) -> int:
     return sum(edge.stats("ejections_active").values())
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-envoy-ratelimited": "true"}], ids=["failed", "refused"])
 @pytest.mark.parametrize("status", [4, 8, 13, 14])
-def test_what_a_replica_answers_is_final(edge: Edge, status: int) -> None:
+def test_what_a_replica_answers_is_final(edge: Edge, status: int, headers: dict[str, str]) -> None:
     """Row 18: a refusal or a failure that was answered is never retried."""
-    edge.replica.reply = lambda _seen: Reply(None, status, "no", {"x-envoy-ratelimited": "true"})
+    edge.replica.reply = lambda _seen: Reply(None, status, "no", headers)
     for _ in range(20):
         assert infer(edge) is not grpc.StatusCode.OK
     assert len(edge.replica.seen) == 20
 
 
-def test_no_client_can_eject_a_replica(edge: Edge) -> None:
-    """Row 37: 1,000 calls with tiny deadlines, unknown methods and cancels eject nobody."""
+PROVOKED = {
+    "deadlines": lambda number: Reply(b"", after_s=0.003 * (number % 3)),
+    "unknown methods": lambda _number: Reply(None, 12, "no such method"),
+    "failures": lambda number: Reply(None, (2, 4, 8, 13, 14)[number % 5], "no"),
+    "cancels": lambda _number: Reply(b"", after_s=0.01),
+}
+
+
+@pytest.mark.parametrize("how", PROVOKED)
+def test_no_client_can_eject_a_replica(edge: Edge, how: str) -> None:
+    """Row 37: 1,000 calls of a kind, none of which another kind's success interrupts, eject nobody."""
     before = ejections(edge)
-    edge.replica.reply = lambda seen: (
-        Reply(b"", after_s=0.005) if b"slow" in seen.message else Reply(None, 12, "no")
-    )
+    numbers = iter(range(10_000))
+    edge.replica.reply = lambda _seen: PROVOKED[how](next(numbers))
     metadata = tuple(edge.bearer().items())
     with edge.channel() as channel:
+        method = raw(channel, INFER)
 
-        def harass(number: int) -> None:
-            method = raw(channel, UNKNOWN if number % 3 == 1 else INFER)
-            call = method.future(b"slow", metadata=metadata, timeout=0.001 if number % 3 == 0 else 5)
-            if number % 3 == 2:
+        def provoke(_: int) -> None:
+            call = method.future(b"x", metadata=metadata, timeout=0.001 if how == "deadlines" else 10)
+            if how == "cancels":
                 call.cancel()
-            call.exception() if not call.cancelled() else None
+            else:
+                call.exception()
 
         with ThreadPoolExecutor(16) as pool:
-            list(pool.map(harass, range(1000)))
+            list(pool.map(provoke, range(1000)))
     edge.replica.reply = echo
     assert ejections(edge) == before
     assert infer(edge) is grpc.StatusCode.OK
@@ -184,10 +218,8 @@ def test_no_client_can_eject_a_replica(edge: Edge) -> None:
 
 def test_a_replica_taken_out_gets_no_more_calls(edge: Edge) -> None:
     """The endpoints file is what counts, even while the replica is healthy; back in, it serves again."""
-    run_dir = edge.settings.run_dir
-    replica = Endpoint("inference-0", run_dir / "0.hot.sock", run_dir / "0.grpc.sock")
     write_endpoints(edge.settings, [], "2")
-    eventually(lambda: "0.hot.sock" not in edge.admin("/clusters"), "Envoy has taken the change")
+    eventually(lambda: "hot.sock" not in edge.admin("/clusters"), "Envoy has taken the change")
     try:
         assert infer(edge) is grpc.StatusCode.UNAVAILABLE
         with edge.http() as http:
@@ -195,7 +227,7 @@ def test_a_replica_taken_out_gets_no_more_calls(edge: Edge) -> None:
         assert (answer.status_code, list(answer.json())) == (503, ["error"])
         assert edge.replica.seen == []
     finally:
-        write_endpoints(edge.settings, [replica], "3")
+        write_endpoints(edge.settings, edge.endpoints, "3")
     eventually(lambda: infer(edge) is grpc.StatusCode.OK, "the replica serves again")
 
 

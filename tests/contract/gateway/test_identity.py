@@ -133,8 +133,8 @@ def crafted(edge: Edge, algorithm: str = "ES256", **changed: object) -> str:
     claims = {key: value for key, value in {**claims_of(issued), **changed}.items() if value is not None}
     kid = keys_of(edge.keys.jwks())[0]["kid"]
     private = (edge.keys.jwks_path.parent / f"{kid}.pem").read_bytes()
-    secret = {"ES256": private, "none": "", "HS256": kid.encode()}[algorithm]
-    return jwt.encode(claims, secret, algorithm=algorithm, headers={"kid": kid})
+    secrets: dict[str, bytes | str] = {"ES256": private, "none": "", "HS256": kid}
+    return jwt.encode(claims, secrets[algorithm], algorithm=algorithm, headers={"kid": kid})
 
 
 @pytest.mark.parametrize(
