@@ -54,7 +54,7 @@ def _describe_message(message: Any, found: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from tritonclient.grpc import model_config_pb2, service_pb2  # type: ignore[import-not-found]  # not in ours
+    from tritonclient.grpc import model_config_pb2, service_pb2
 
     contract = described([service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR])
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(contract[name])}" for name in sorted(contract))

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -66,5 +66,4 @@ async def replica(repository: Path, tmp_path: Path) -> AsyncIterator[Replica]:
         models={"linear": ModelOverride(max_queue=50)},
     )
     async with build(settings) as server, grpc.aio.insecure_channel(server.address) as channel:
-        stub = cast("GRPCInferenceServiceAsyncStub", GRPCInferenceServiceStub(channel))
-        yield Replica(server.address, stub, channel, keys)
+        yield Replica(server.address, GRPCInferenceServiceStub(channel), channel, keys)

@@ -1,7 +1,7 @@
 """inference.GRPCInferenceService over the wire."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -27,7 +27,7 @@ def request(model: str = "linear", rows: int = 1, **fields: Any) -> pb.ModelInfe
 async def failure(call: Any) -> tuple[grpc.StatusCode, ErrorInfo, Status]:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call
-    trailing = dict(error.value.trailing_metadata() or ())
+    trailing: dict[str, Any] = dict(cast("Any", error.value.trailing_metadata()))
     status = Status.FromString(trailing["grpc-status-details-bin"])
     info = ErrorInfo()
     assert status.details[0].Unpack(info)
