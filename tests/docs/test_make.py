@@ -81,5 +81,5 @@ def test_demo_works_in_a_fresh_clone(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "headrace"], check=True)
     done = make(tmp_path / "headrace", "demo")
     assert done.returncode == 0, done.stdout + done.stderr
-    for sign in ("embedding", "HTTP/1.1 200", "inference.GRPCInferenceService/ModelInfer", "batch"):
+    for sign in ("embedding", "HTTP/1.1 200", "SPAN", "gateway", "queue", "batch"):
         assert sign in done.stdout
