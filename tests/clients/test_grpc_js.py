@@ -11,7 +11,7 @@ import pytest
 from tests.support.cache import ROOT
 from tests.support.commands import output_of
 from tests.support.mesh import Mesh
-from tests.support.node import Node
+from tests.support.node import Node, wheel_node
 from tests.support.requests import Linear, distinct_rows
 
 SCRIPT = ROOT / "tests" / "clients" / "scripts" / "grpc_js.js"
@@ -20,6 +20,10 @@ ROWS = distinct_rows(200, seed=5)
 
 @pytest.fixture(scope="module")
 def report(mesh: Mesh, node: Node, grpc_js: Path) -> dict[str, Any]:
+    return run_client(mesh, node, grpc_js)
+
+
+def run_client(mesh: Mesh, node: Node, grpc_js: Path) -> dict[str, Any]:
     """What the client saw in one run."""
     job = {
         "address": mesh.gateway,
@@ -57,3 +61,9 @@ def test_errors_arrive_with_code_and_details(report: dict[str, Any]) -> None:
     assert report["unknown"]["code"] == grpc.StatusCode.NOT_FOUND.value[0]
     assert "no-such-model" in report["unknown"]["details"]
     assert report["anonymous"]["code"] == grpc.StatusCode.UNAUTHENTICATED.value[0]
+
+
+@pytest.mark.slow
+def test_with_the_node_of_the_wheel(mesh: Mesh, grpc_js: Path) -> None:
+    """Where the machine has no Node, the one that PyPI carries sees the same."""
+    assert run_client(mesh, wheel_node(), grpc_js)["codes"] == [0] * len(ROWS)

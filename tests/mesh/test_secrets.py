@@ -13,6 +13,7 @@ from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
 from tests.support.node import Node
 from tests.support.requests import linear, request_of, text
 from tests.support.traces import trace
+from tests.support.waiting import eventually
 
 HEADER = "canary-header-6d1f0c"
 KEY = "canary-key-93ab77"
@@ -47,6 +48,9 @@ def visit(hot_mesh: Mesh, node: Node) -> Visit:
         stub.ModelInfer(text("minilm", "text", [PAYLOAD.encode()]), timeout=CALL_TIMEOUT_S, metadata=metadata)
     # The last spans are stored: what is not there by now won't be.
     trace(hot_mesh, trace_id, lambda found: bool(found.of("gateway") and found.linked))
+    access_log = hot_mesh.state_dir / "logs" / "access.log"
+    if access_log.exists():  # Envoy writes it by the buffer, every ten seconds at the latest
+        eventually(lambda: trace_id in access_log.read_text(), "the access log is written", 15.0)
     return Visit(hot_mesh, token, "\n".join(answers))
 
 

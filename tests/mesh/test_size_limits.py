@@ -99,5 +99,9 @@ def test_rest_body(small_mesh: Mesh) -> None:
         answer = post(small_mesh, middle)
         assert answer.status_code in (200, 413), answer.text
         accepted, refused = (middle, refused) if answer.status_code == 200 else (accepted, middle)
-    assert [post(small_mesh, size).status_code for size in (accepted - 1, accepted, refused)] == [200, 200, 413]
+    assert [post(small_mesh, size).status_code for size in (accepted - 1, accepted, refused)] == [
+        200,
+        200,
+        413,
+    ]
     assert set(post(small_mesh, refused).json()) == {"error"}
