@@ -208,7 +208,8 @@ def _access_log(path: Path | None) -> list[object]:
     fields = {
         "time": "%START_TIME%",
         "method": "%REQ(:METHOD)%",
-        "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+        # Without the query: a key in an address would stay in the log.
+        "path": "%PATH(NQ:ORIG_OR_PATH)%",
         "status": "%RESPONSE_CODE%",
         "grpc_status": "%GRPC_STATUS_NUMBER%",
         "flags": "%RESPONSE_FLAGS%",
