@@ -1,5 +1,6 @@
 """The echo process behind a real Envoy with the gateway's settings of the hot path."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ TENANT = "x-test-tenant"
 class Edge:
     """An Envoy's port, the echo's process behind it, and its folder."""
 
+    hot_path: str
     port: int
     folder: Path
     echo_pid: int
@@ -40,9 +42,11 @@ class Edge:
     def hot(self) -> Path:
         return self.folder / HOT
 
-    def saw(self, name: str) -> Path:
-        """The file that exists once the handler of request `name` was cancelled."""
-        return self.folder / SEEN / name
+    async def cancelled(self, name: str) -> None:
+        """Returns when the handler of request `name` was cancelled."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not (self.folder / SEEN / name).exists():  # noqa: ASYNC110  # another process's doing
+                await asyncio.sleep(0.02)
 
 
 @contextmanager
@@ -52,7 +56,7 @@ def edge(hot_path: str, *, strip_trailers: bool = True) -> Iterator[Edge]:
     (folder / SEEN).mkdir()
     try:
         with _echo(folder) as echo, _envoy(folder, hot_path, strip_trailers=strip_trailers) as port:
-            yield Edge(port, folder, echo.pid)
+            yield Edge(hot_path, port, folder, echo.pid)
     finally:
         shutil.rmtree(folder)
 
