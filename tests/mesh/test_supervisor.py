@@ -36,12 +36,14 @@ pytestmark = pytest.mark.mesh
 
 UP_S = 60.0
 RESTART_S = 2.0
-RECOVERY_S = 5.0
+GONE_S = 5.0
+# Loading takes under two seconds, more on a machine that runs other tests meanwhile.
+LOADED_S = 30.0
 
 
 @dataclass(frozen=True)
 class Place:
-    """A state directory of its own, whose mesh uses the models of another one."""
+    """A state directory of its own, whose mesh has one small model."""
 
     state: StateDir
 
@@ -100,7 +102,8 @@ class Place:
 def place(mesh: Running) -> Iterator[Place]:
     """Not below pytest's tmp_path: a socket's path may have 107 bytes only."""
     root = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))
-    (root / "headrace.yaml").write_text(f"inference: {{repository: {mesh.state_dir / 'models'}}}\n")
+    shutil.copytree(mesh.state_dir / "models" / "linear", root / "own" / "linear")
+    (root / "headrace.yaml").write_text(f"inference: {{repository: {root / 'own'}}}\n")
     found = Place(StateDir(root))
     yield found
     found.down()
@@ -116,7 +119,7 @@ def test_kill_of_the_supervisor(place: Place) -> None:
     record = place.state.supervisor()
     assert record
     os.kill(record.pid, signal.SIGKILL)
-    eventually(place.nothing_left, "everything is gone", RECOVERY_S)
+    eventually(place.nothing_left, "everything is gone", GONE_S)
     ports = [
         int(address.rpartition(":")[2]) for address in [document["gateway"], *document["services"]["insight"]]
     ]
@@ -129,9 +132,14 @@ def test_kill_of_the_supervisor(place: Place) -> None:
     place.up()
 
 
-def test_down_leaves_nothing(place: Place) -> None:
-    """`down` ends 0, removes sockets and record, and a second one has nothing to do."""
-    place.up()
+def test_second_up_and_down(place: Place) -> None:
+    """A second `up` says where the mesh is and starts nothing; `down` leaves nothing, a second one has nothing to do."""
+    first = place.up()
+    before = {process.pid for process in place.processes()}
+    second = place.up()
+    assert second["already_up"] is True
+    assert {key: second[key] for key in first} == first
+    assert {process.pid for process in place.processes()} == before
     done = place.down()
     assert (done.returncode, done.stdout) == (0, "stopped\n")
     assert place.nothing_left()
@@ -140,7 +148,14 @@ def test_down_leaves_nothing(place: Place) -> None:
     assert "no mesh runs" in place.down().stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_signals_to_the_foreground(place: Place, number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and a closed terminal end the mesh in good order: exit code 0, nothing left."""
     with place.foreground() as process:
@@ -164,17 +179,7 @@ def test_interrupted_start(place: Place) -> None:
         eventually(lambda: place.state.log("insight").exists(), "the start has begun", UP_S)
         process.terminate()
         process.wait(UP_S)
-    eventually(place.nothing_left, "everything is gone", RECOVERY_S)
-
-
-def test_second_up(place: Place) -> None:
-    """A second `up` says that the mesh is up already, and where; it starts nothing."""
-    first = place.up()
-    before = {process.pid for process in place.processes()}
-    second = place.up()
-    assert second["already_up"] is True
-    assert {key: second[key] for key in first} == first
-    assert {process.pid for process in place.processes()} == before
+    eventually(place.nothing_left, "everything is gone", GONE_S)
 
 
 def test_port_clash(place: Place, mesh: Running) -> None:
@@ -224,22 +229,17 @@ def supervisor(mesh: Running) -> SupervisorServiceStub:
 
 @pytest.mark.chaos
 def test_killed_replica(pair: Running) -> None:
-    """kill -9 of a replica: another process within 2 s, healthy within 5 s, counted; insight is not touched."""
+    """kill -9 of a replica: another process within 2 s, healthy once it has loaded its models, counted; insight is not touched."""
     stub = supervisor(pair)
     before = {one.name: one for one in stub.List(ListRequest()).processes}
     os.kill(before["inference-0"].pid, signal.SIGKILL)
-    killed = time.monotonic()
 
     def again() -> Any:
         one = next(one for one in stub.List(ListRequest()).processes if one.name == "inference-0")
         return one if one.pid not in (0, before["inference-0"].pid) else None
 
     eventually(again, "restarted", RESTART_S)
-    eventually(
-        lambda: again() and again().state == ProcessState.PROCESS_STATE_HEALTHY,
-        "healthy",
-        RECOVERY_S - (time.monotonic() - killed),
-    )
+    eventually(lambda: again() and again().state == ProcessState.PROCESS_STATE_HEALTHY, "healthy", LOADED_S)
     assert again().restarts == before["inference-0"].restarts + 1
     assert again().last_exit == "killed by SIGKILL"
     assert pair.pids("insight") == [before["insight"].pid]

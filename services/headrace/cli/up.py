@@ -63,14 +63,20 @@ def up(request: Request, environ: Mapping[str, str], output: Output) -> None:
         raise CliError(fault.what, fault.why, fault.next_step) from None
     begun = time.monotonic()
     process = _spawn(request, environ)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM))
+    ready = False
     try:
         document = _until_ready(process, request.state, output)
+        ready = True
         output.document(document)
         _greet(document, time.monotonic() - begun, request, output)
         if not request.detach:
             _attend(process, output)
     except KeyboardInterrupt:
         _interrupted(process, output)
+        if not ready:
+            raise
     except BaseException:
         process.send_signal(signal.SIGTERM)
         raise
@@ -159,17 +165,16 @@ def _until_ready(process: "subprocess.Popen[bytes]", state: StateDir, output: Ou
             case "ready":
                 document: Document = event["document"]
                 return document
+    code = process.wait()
     raise CliError(
-        f"the supervisor ended (exit code {process.wait()})",
-        "it said nothing",
+        f"the mesh ended before it was ready (exit code {code})",
+        "it was asked to" if code == 0 else "it did not say",
         f"see {state.log('supervisor')}",
     )
 
 
 def _attend(process: "subprocess.Popen[bytes]", output: Output) -> None:
     """Tells what comes and goes until the mesh is over."""
-    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
-    signal.signal(signal.SIGHUP, lambda *_: process.send_signal(signal.SIGTERM))
     assert process.stdout
     for line in process.stdout:
         event = json.loads(line)

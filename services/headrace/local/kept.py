@@ -193,5 +193,7 @@ class Kept:
     def _to(self, event: Event) -> None:
         before, self.state = self.state, step(self.state, event)
         if self.state is not before:
+            if event is Event.ANSWERED:
+                log.info("healthy", process=self.spec.name, after_s=round(self.uptime_s, 3))
             self._news.set()
             self._changed(self)
