@@ -253,6 +253,21 @@ def test_a_grpc_message_of_any_size_passes(edge: Edge, size: int) -> None:
         assert raw(channel, INFER)(message, metadata=tuple(edge.bearer().items()), timeout=20) == message
 
 
+def test_the_script_for_rest_errors_costs_grpc_nothing(edge: Edge) -> None:
+    """Lua runs for REST answers only: its routes switch it off."""
+
+    def executions() -> int:
+        return edge.stats("lua.executions")["http.edge.lua.executions"]
+
+    before = executions()
+    assert infer(edge) is grpc.StatusCode.OK
+    assert infer(edge, path="/inference.GRPCInferenceService/ServerLive") is grpc.StatusCode.OK
+    assert executions() == before
+    with edge.http() as http:
+        http.get("/v2", headers=edge.bearer())
+    assert executions() == before + 1
+
+
 def test_the_access_log_tells_who_called_what(tmp_path: Path) -> None:
     """One JSON line a request, for REST with the path that the client asked for; no token in it."""
     log = tmp_path / "access.log"
