@@ -36,6 +36,9 @@ SERVED = {
 SERVED_BATCHING = {"max_queue_delay_microseconds", "default_queue_policy"}
 SERVED_TENSOR = {"name", "data_type", "dims"}
 
+EAGER = "headrace_eager"
+"""The parameter that makes a model wait for its delay although an instance is idle: "false"."""
+
 DEFAULT_MAX_DELAY_US = 100_000
 DEFAULT_MAX_QUEUE = 4096
 DEFAULT_TIMEOUT_S = 30.0
@@ -100,10 +103,8 @@ def policy_of(config: ModelConfig) -> BatchPolicy:
     batching = config.dynamic_batching
     return BatchPolicy(
         max_batch_size=max(1, config.max_batch_size),
-        max_delay_s=(batching.max_queue_delay_microseconds or DEFAULT_MAX_DELAY_US) * 1e-6,
-        eager=config.parameters["headrace_eager"].string_value != "false"
-        if "headrace_eager" in config.parameters
-        else True,
+        max_delay_s=(batching.max_queue_delay_microseconds or DEFAULT_MAX_DELAY_US) / 1e6,
+        eager=config.parameters[EAGER].string_value != "false" if EAGER in config.parameters else True,
         max_queue=batching.default_queue_policy.max_queue_size or DEFAULT_MAX_QUEUE,
     )
 
@@ -111,7 +112,7 @@ def policy_of(config: ModelConfig) -> BatchPolicy:
 def timeout_s(config: ModelConfig) -> float:
     """How long a request may wait whose caller set no deadline."""
     microseconds = config.dynamic_batching.default_queue_policy.default_timeout_microseconds
-    return microseconds * 1e-6 if microseconds else DEFAULT_TIMEOUT_S
+    return microseconds / 1e6 if microseconds else DEFAULT_TIMEOUT_S
 
 
 def instances_of(config: ModelConfig, default: int) -> int:
@@ -133,7 +134,7 @@ def override(config: ModelConfig, change: ModelOverride) -> ModelConfig:
     if change.timeout_ms is not None:
         policy.default_timeout_microseconds = change.timeout_ms * 1000
     if change.eager is not None:
-        changed.parameters["headrace_eager"].string_value = "true" if change.eager else "false"
+        changed.parameters[EAGER].string_value = "true" if change.eager else "false"
     if change.instances is not None:
         del changed.instance_group[:]
         changed.instance_group.add(count=change.instances, kind=ModelInstanceGroup.KIND_CPU)

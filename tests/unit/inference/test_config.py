@@ -1,0 +1,102 @@
+"""A model folder's configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from headrace.inference.config import (
+    ConfigError,
+    instances_of,
+    override,
+    policy_of,
+    read_config,
+    signature_of,
+    timeout_s,
+)
+from headrace.inference.core.queue import BatchPolicy
+from headrace.inference.core.tensors import Signature, TensorSpec
+from headrace.inference.settings import ModelOverride
+from headrace.inference.v2.model_config_pb2 import ModelConfig
+
+TEXT = """
+backend: "onnxruntime"
+max_batch_size: 8
+input { name: "x" data_type: TYPE_STRING dims: -1 }
+output { name: "y" data_type: TYPE_FP32 dims: 4 }
+"""
+
+
+def config(folder: Path, more: str = "") -> ModelConfig:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.pbtxt").write_text(TEXT + more)
+    return read_config(folder)
+
+
+def test_a_folder_is_its_models_name(tmp_path: Path) -> None:
+    """The name may be left out, and may not be another one."""
+    assert config(tmp_path / "m").name == "m"
+    with pytest.raises(ConfigError, match=r"name is 'n', the folder is 'm'"):
+        config(tmp_path / "m", 'name: "n"')
+
+
+def test_the_signature_speaks_the_protocols_datatypes(tmp_path: Path) -> None:
+    """TYPE_STRING is BYTES."""
+    assert signature_of(config(tmp_path / "m")) == Signature(
+        "m", (TensorSpec("x", "BYTES", (-1,)),), (TensorSpec("y", "FP32", (4,)),), 8
+    )
+
+
+def test_defaults_are_the_specifications(tmp_path: Path) -> None:
+    """100 ms at the most, eager, 30 s for callers without a deadline, an instance a core."""
+    plain = config(tmp_path / "m")
+    assert policy_of(plain) == BatchPolicy(8, 0.1, eager=True, max_queue=4096)
+    assert timeout_s(plain) == 30.0
+    assert instances_of(plain, 2) == 2
+
+
+def test_the_folder_sets_its_batching(tmp_path: Path) -> None:
+    """In Triton's words."""
+    own = config(
+        tmp_path / "m",
+        "instance_group { count: 3 kind: KIND_CPU } dynamic_batching { max_queue_delay_microseconds: 500"
+        " default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 2000000 } }",
+    )
+    assert policy_of(own) == BatchPolicy(8, 0.0005, eager=True, max_queue=7)
+    assert (timeout_s(own), instances_of(own, 2)) == (2.0, 3)
+
+
+def test_an_operator_overrides_the_folder(tmp_path: Path) -> None:
+    """And the configuration that clients are told is the one in force."""
+    changed = override(
+        config(tmp_path / "m"),
+        ModelOverride(
+            max_batch_size=2, max_queue=3, max_delay_us=10, eager=False, timeout_ms=50, instances=4
+        ),
+    )
+    assert policy_of(changed) == BatchPolicy(2, 0.00001, eager=False, max_queue=3)
+    assert (timeout_s(changed), instances_of(changed, 2), changed.max_batch_size) == (0.05, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ("sequence_batching {}", "sequence_batching"),
+        ("dynamic_batching { preferred_batch_size: 4 }", "dynamic_batching.preferred_batch_size"),
+        ("instance_group { kind: KIND_GPU }", r"instance_group\[0\].kind"),
+        ('input { name: "z" data_type: TYPE_FP32 dims: 1 optional: true }', r"input\[1\].optional"),
+        ("nonsense: 1", "nonsense"),
+        ("max_batch_size: many", "many"),
+    ],
+)
+def test_what_is_not_served_is_named_with_its_file(tmp_path: Path, more: str, field: str) -> None:
+    """Never ignored: a model must run as its configuration says, or not at all."""
+    with pytest.raises(ConfigError, match=field) as error:
+        config(tmp_path / "m", more)
+    assert "config.pbtxt" in str(error.value)
+
+
+def test_a_folder_without_inputs_is_refused(tmp_path: Path) -> None:
+    """Nothing could be validated against it."""
+    (tmp_path / "config.pbtxt").write_text('backend: "onnxruntime"')
+    with pytest.raises(ConfigError, match="must be declared"):
+        read_config(tmp_path)
