@@ -44,6 +44,10 @@ class Echo:
         call.initial.append(("headrace-test-initial", request.id))
         call.trailing.append(("headrace-test-id", request.id))
         await self._act(request, call)
+        if request.model_name == "count":
+            return ModelInferResponse(
+                id=request.id, model_version=str(sum(map(len, request.raw_input_contents)))
+            )
         answer = _echo(request, call)
         return answer.SerializeToString() if request.model_name == "bytes" else answer
 

@@ -10,12 +10,13 @@ import grpc
 import pytest
 
 from tests.contract.ingress.calls import as_tenant, ask, stubs
+from tests.contract.ingress.conftest import Open
 from tests.contract.ingress.echo import INFER_PATH, MAX_MESSAGE_BYTES
 from tests.contract.ingress.edge import TENANT, Edge
 from tests.unit.runtime.ingress.wire import Client, frame, request
 
 # Of a message near the limit: all but the tensor.
-OVERHEAD = len(ask("a", data=b"x" * MAX_MESSAGE_BYTES).SerializeToString()) - MAX_MESSAGE_BYTES
+OVERHEAD = len(ask("a", "count", data=b"x" * MAX_MESSAGE_BYTES).SerializeToString()) - MAX_MESSAGE_BYTES
 
 
 MESSAGE = ask("a", data=bytes(1000)).SerializeToString()
@@ -28,10 +29,10 @@ async def test_the_limit_is_sharp(
 ) -> None:
     """Limit - 1 and limit are served, limit + 1 is RESOURCE_EXHAUSTED, compressed or not."""
     async with stubs(hot) as stub:
-        request = ask("a", data=bytes(MAX_MESSAGE_BYTES + beyond - OVERHEAD))
-        call = stub.infer(request, metadata=as_tenant(), compression=compression)
+        size = MAX_MESSAGE_BYTES + beyond - OVERHEAD
+        call = stub.infer(ask("a", "count", bytes(size)), metadata=as_tenant(), compression=compression)
         if fits:
-            assert len((await call).raw_output_contents[0]) == MAX_MESSAGE_BYTES + beyond - OVERHEAD
+            assert (await call).model_version == str(size)
         else:
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await call
@@ -49,7 +50,7 @@ async def test_the_limit_is_sharp(
         ("gzip", frame(gzip.compress(bytes(200 << 20)), flag=1), {8}),
         ("gzip", frame(gzip.compress(bytes(200 << 20))[:-4] + bytes(4), flag=1), {3, 8, 13}),
         ("gzip", frame(b"no gzip" * 100, flag=1), {3, 13}),
-        ("br", frame(MESSAGE, flag=1), {12}),
+        ("br", frame(MESSAGE, flag=1), {12, 13}),
     ],
     ids=["gzip", "plain under gzip", "identity", "cut", "bomb", "lying bomb", "corrupt", "unknown"],
 )
@@ -61,10 +62,9 @@ async def test_encodings(hot: Edge, encoding: str, body: bytes, codes: set[int])
     reply = await client.call(head.encode() + body)
     client.writer.close()
     assert reply.grpc_status in codes
-    if codes == {12}:
-        assert {"gzip", "identity"} <= {
-            part.strip() for part in reply.headers["grpc-accept-encoding"].split(",")
-        }
+    if encoding == "br" and hot.hot_path == "h1":  # grpc-core answers INTERNAL, and names none
+        assert reply.grpc_status == 12
+        assert {"gzip", "identity"} == set(reply.headers["grpc-accept-encoding"].split(","))
 
 
 async def test_a_burst_on_a_paused_server(hot: Edge) -> None:
@@ -80,8 +80,9 @@ async def test_a_burst_on_a_paused_server(hot: Edge) -> None:
         assert [(await call).id for call in calls] == [f"burst-{index}" for index in range(500)]
 
 
-async def test_connections_to_a_paused_server(hot: Edge) -> None:
+async def test_connections_to_a_paused_server(open_edge: Open) -> None:
     """500 connections to the hot socket itself while the server sleeps: the kernel takes them all."""
+    hot = open_edge("h1")
     os.kill(hot.echo_pid, signal.SIGSTOP)
     sockets = []
     try:
@@ -94,6 +95,8 @@ async def test_connections_to_a_paused_server(hot: Edge) -> None:
     finally:
         os.kill(hot.echo_pid, signal.SIGCONT)
     for one in sockets:
-        reply = await Client(*await asyncio.open_unix_connection(sock=one)).reply()
+        client = Client(*await asyncio.open_unix_connection(sock=one))
+        reply = await client.reply()
+        client.writer.close()
+        await client.writer.wait_closed()
         assert reply.grpc_status == 0
-        one.close()
