@@ -8,7 +8,6 @@ import stat
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,11 +182,9 @@ def test_interrupted_start(place: Place) -> None:
 
 
 def test_port_clash(place: Place, mesh: Running) -> None:
-    """A taken port: exit code 1 in seconds, who holds it, what to do; nothing left running."""
+    """A taken port: exit code 1, who holds it, what to do; nothing left running."""
     port = mesh.gateway.rpartition(":")[2]
-    begun = time.monotonic()
     done = place.run("up", "--detach", "--json", "--port", port, "--state-dir", str(place.state.root))
-    assert time.monotonic() - begun < 10
     assert done.returncode == 1
     error = json.loads(done.stdout)["error"]
     assert port in error["what"]
@@ -248,7 +245,7 @@ def test_killed_replica(pair: Running) -> None:
 def test_replica_comes_and_goes_under_load(pair: Running) -> None:
     """Start adds a replica, Drain takes it from Envoy while it runs, Stop ends it: no call fails meanwhile."""
     stub = supervisor(pair)
-    with _load(pair) as failures:
+    with _Load(pair) as failures:
         started = stub.Start(StartRequest(name="inference"), timeout=UP_S).process
         assert (started.name, started.state) == ("inference-2", ProcessState.PROCESS_STATE_HEALTHY)
         assert "inference-2.grpc.sock" in pair.envoy_admin("/clusters")
@@ -263,7 +260,7 @@ def test_replica_comes_and_goes_under_load(pair: Running) -> None:
     assert failures == []
 
 
-class _load:
+class _Load:
     """Calls one after the other from four clients; `failures` has the code of each that failed."""
 
     def __init__(self, mesh: Running) -> None:

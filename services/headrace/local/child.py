@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from headrace.local import launch
 
@@ -29,28 +30,47 @@ def identity_of(pid: int) -> str:
     return "" if fields[0] in "ZX" else f"{boot}:{fields[19]}"
 
 
+class Running(Protocol):
+    """A process that was started, and has perhaps ended."""
+
+    @property
+    def pid(self) -> int:
+        """Its identifier."""
+        ...
+
+    async def wait(self) -> int:
+        """The exit status; a signal's number is negative."""
+        ...
+
+    def send(self, number: signal.Signals) -> None:
+        """Signals the process; one that has ended is left alone."""
+        ...
+
+    def kill_group(self) -> None:
+        """SIGKILL for the process and whatever it started."""
+        ...
+
+
 class Child:
     """One running process, the leader of a group of its own."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self.pid = process.pid
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def wait(self) -> int:
-        """The exit status; a signal's number is negative."""
         return await self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
-        """Signals the process; one that has ended is left alone.
-
-        Until it is waited for its pid can't be another's, so this is safe.
-        """
+        # Until it is waited for, its pid can't be another's.
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
     def kill_group(self) -> None:
-        """SIGKILL for the process and whatever it started."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

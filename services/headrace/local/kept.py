@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from headrace.local.child import Child, ending, start
+from headrace.local.child import Running, ending
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import RUNNING, Event, State, step
 from headrace.local.errors import process_state, start_failed
@@ -33,6 +33,10 @@ class Patience:
     interval_s: float = 1.0
 
 
+Launch = Callable[[Spec], Awaitable[Running]]
+"""Starts the process of a specification; raises OSError."""
+
+
 class Kept:
     """A supervised process.
 
@@ -50,6 +54,7 @@ class Kept:
         changed: Callable[["Kept"], None],
         patience: Patience,
         backoff: Backoff,
+        launch: Launch,
     ) -> None:
         self.spec = spec
         self.state = State.STOPPED
@@ -61,7 +66,8 @@ class Kept:
         self._changed = changed
         self._patience = patience
         self._backoff = backoff
-        self._child: Child | None = None
+        self._launch = launch
+        self._child: Running | None = None
         self._started = 0.0
         self._failures = 0
         self._news = asyncio.Event()
@@ -126,7 +132,7 @@ class Kept:
     async def _run_once(self) -> None:
         self._started = self._clock.monotonic()
         try:
-            self._child = child = await start(self.spec.command, self.spec.env, self.spec.log)
+            self._child = child = await self._launch(self.spec)
         except OSError as error:  # no memory or no descriptors now: perhaps later
             self._ended(f"could not be started: {error.strerror}")
             return
@@ -139,7 +145,7 @@ class Kept:
             status = await gone
         self._ended(ending(status))
 
-    async def _watch(self, child: Child, gone: "asyncio.Task[int]") -> None:
+    async def _watch(self, child: Running, gone: "asyncio.Task[int]") -> None:
         """Asks for health until the process is gone; kills it when it hangs."""
         answered = self._clock.monotonic()
         while not gone.done():

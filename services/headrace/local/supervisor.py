@@ -8,6 +8,7 @@ from contextlib import suppress
 import structlog
 
 from headrace.local import gateway
+from headrace.local.child import Running, start
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import SERVING, State
 from headrace.local.errors import StartFault, process_not_found, process_state
@@ -163,6 +164,7 @@ class Supervisor:
             changed=self._changed,
             patience=self._patience,
             backoff=self._backoff,
+            launch=_launch,
         )
         self.processes[spec.name] = process
         return process
@@ -237,6 +239,10 @@ class Supervisor:
         number = next(n for n in range(1000) if f"{INFERENCE}-{n}" not in taken)
         spec = self._replica(number)
         return spec if all(map(is_free, spec.ports)) else self._plan.replica_spec(number, self._free.take(2))
+
+
+async def _launch(spec: Spec) -> Running:
+    return await start(spec.command, spec.env, spec.log)
 
 
 def _check_ports(specs: Sequence[Spec]) -> None:
