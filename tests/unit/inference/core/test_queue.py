@@ -82,6 +82,15 @@ def test_an_expired_request_is_told_of_and_not_executed() -> None:
     assert taken.cut.items == [live]
 
 
+def test_an_expired_request_behind_a_live_one_is_not_executed_either() -> None:
+    """Deadlines need not be in the order of arrival."""
+    live, late, last = item(0.0), item(0.1, deadline=1.0), item(0.2)
+    taken = filled(BatchPolicy(), live, late, last).take(1.0)
+    assert taken.expired == [late]
+    assert taken.cut is not None
+    assert taken.cut.items == [live, last]
+
+
 def test_expire_removes_exactly_what_is_late() -> None:
     """The next deadline is the earliest of those that still wait."""
     late, live, free = item(0.0, deadline=1.0), item(0.0, deadline=2.0), item(0.0)
