@@ -121,16 +121,22 @@ def running_edge(directory: Path, base: GatewaySettings) -> Iterator[Edge]:
 
 
 def _address(edge: Edge, process: subprocess.Popen[bytes], log: Path) -> str:
+    wanted = {HOT, GRPC} if edge.settings.hot_path == "h1" else {GRPC}
+
     def ready() -> str | None:
         assert process.poll() is None, log.read_text()[-3000:]
         try:
             clusters = edge.admin("/clusters").splitlines()
             listeners = edge.admin("/listeners").split("::")
+            healthy = {line.split("::")[0] for line in clusters if line.endswith("health_flags::healthy")}
+            if len(listeners) < 2 or not wanted <= healthy:
+                return None
+            # Listed is not yet listening: that waits for the first JWKS.
+            host, _, port = listeners[1].strip().rpartition(":")
+            socket.create_connection((host, int(port)), timeout=1).close()
         except OSError:
             return None
-        healthy = {line.split("::")[0] for line in clusters if line.endswith("health_flags::healthy")}
-        wanted = {HOT, GRPC} if edge.settings.hot_path == "h1" else {GRPC}
-        return listeners[1].strip() if len(listeners) > 1 and wanted <= healthy else None
+        return listeners[1].strip()
 
     return eventually(ready, "Envoy answers and its replicas are healthy")
 
