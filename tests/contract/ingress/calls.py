@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -56,10 +57,16 @@ def as_tenant(tenant: str = "demo", *more: tuple[str, str | bytes]) -> tuple[tup
 
 def reason(error: grpc.aio.AioRpcError) -> str:
     """The reason in an error's details."""
-    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
-    assert isinstance(details, bytes)
-    status = Status.FromString(details)
+    status = details(error)
     assert status.code == error.code().value[0]
     info = ErrorInfo()
     assert status.details[0].Unpack(info)
     return info.reason
+
+
+def details(error: grpc.aio.AioRpcError) -> Status:
+    """An error's google.rpc.Status."""
+    trailers: Any = error.trailing_metadata()  # pairs; the stubs say objects
+    (packed,) = [value for name, value in trailers if name == "grpc-status-details-bin"]
+    assert isinstance(packed, bytes)
+    return Status.FromString(packed)

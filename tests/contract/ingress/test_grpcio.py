@@ -7,11 +7,10 @@ from collections.abc import AsyncIterable, Awaitable
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import BadRequest, QuotaFailure, RetryInfo
-from google.rpc.status_pb2 import Status
 
 from headrace.inference.v2.grpc_service_pb2 import ModelInferResponse
 from headrace.runtime.errors import RUNTIME_CODES, RUNTIME_DOMAIN
-from tests.contract.ingress.calls import as_tenant, ask, reason, stubs
+from tests.contract.ingress.calls import as_tenant, ask, details, reason, stubs
 from tests.contract.ingress.edge import Edge
 
 
@@ -77,11 +76,8 @@ async def test_details_are_whole(hot: Edge) -> None:
     async with stubs(hot) as stub:
         packed = {}
         for why in ("OVERLOADED", "MESSAGE_TOO_LARGE"):
-            with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await stub.infer(ask("a", "fails", reason=why), metadata=as_tenant())
-            details = dict(failed.value.trailing_metadata())["grpc-status-details-bin"]
-            assert isinstance(details, bytes)
-            packed |= {detail.TypeName(): detail for detail in Status.FromString(details).details}
+            error = await failure(stub.infer(ask("a", "fails", reason=why), metadata=as_tenant()))
+            packed.update({detail.TypeName(): detail for detail in details(error).details})
         retry, quota, fields = RetryInfo(), QuotaFailure(), BadRequest()
         assert packed["google.rpc.RetryInfo"].Unpack(retry)
         assert retry.retry_delay.ToTimedelta().total_seconds() == 2.5
@@ -105,7 +101,9 @@ async def test_an_unknown_method(hot: Edge) -> None:
     """It is UNIMPLEMENTED."""
     async with grpc.aio.insecure_channel(hot.target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await channel.unary_unary("/inference.GRPCInferenceService/Nothing")(b"", metadata=as_tenant())
+            await channel.unary_unary("/inference.GRPCInferenceService/Nothing", None, None)(
+                b"", metadata=as_tenant()
+            )
         assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -40,7 +40,7 @@ class Wire:
 
     def replies(self, count: int) -> list[tuple[str, int]]:
         """(id, status) of up to `count` answers: fewer when the server ends the connection."""
-        found = []
+        found: list[tuple[str, int]] = []
         while len(found) < count:
             answer = self._one()
             if answer is None:

@@ -122,4 +122,5 @@ def _raise_descriptor_limit() -> None:
     """Lets the process have as many connections as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with suppress(ValueError, OSError):  # a container may forbid it: then the limit is what it was
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,11 @@ async def settled(check: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not check():  # noqa: ASYNC110  # what is watched has no event
             await asyncio.sleep(0)
+
+
+def reached(count: Callable[[], int], expected: int) -> bool:
+    """Whether so many are there."""
+    return count() == expected
 
 
 async def test_pipelined_input_ends_the_connection(tmp_path: Path) -> None:
@@ -215,13 +221,13 @@ async def test_the_budget_is_waited_for_in_turn(tmp_path: Path) -> None:
         first = [await bench.client() for _ in range(2)]
         for index, client in enumerate(first):
             client.send(request(str(index + 1), size=950))
-            await settled(lambda index=index: bench.ingress.in_flight == index + 1)
+            await settled(partial(reached, lambda: bench.ingress.in_flight, index + 1))
         taken = bench.ingress.reserved_bytes
         assert taken > 1900
         waiting = [await bench.client() for _ in range(2)]
         for index, client in enumerate(waiting):
             client.send(request(str(index + 3), size=900))
-            await settled(lambda index=index: bench.ingress.waiting == index + 1)
+            await settled(partial(reached, lambda: bench.ingress.waiting, index + 1))
         assert names == ["1", "2"]
         assert bench.ingress.reserved_bytes == taken
         gate.open.set()
