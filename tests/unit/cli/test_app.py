@@ -1,0 +1,117 @@
+"""The command as a program: exit codes, and what costs time."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.cache import ROOT
+
+
+def headrace(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "services")}
+    command = [sys.executable, "-m", "headrace.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fly"],
+        ["up", "--port", "70000"],
+        ["up", "--replicas", "0"],
+        ["infer"],
+        ["infer", "minilm"],
+        ["keys", "create"],
+    ],
+)
+def test_usage(tmp_path: Path, arguments: list[str]) -> None:
+    """A command that can't be understood: exit code 2, and nothing on stdout."""
+    done = headrace(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert not (tmp_path / ".headrace").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["models"], ["infer", "minilm", "--text", "a"], ["trace", "last"]]
+)
+def test_no_mesh(tmp_path: Path, arguments: list[str]) -> None:
+    """Without a mesh: exit code 1, one document, and the command that starts one."""
+    done = headrace(*arguments, "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "headrace up" in json.loads(done.stdout)["error"]["next"]
+    assert "Traceback" not in done.stderr
+
+
+def test_down_without_a_mesh(tmp_path: Path) -> None:
+    """Nothing to stop is no failure."""
+    done = headrace("down", "--json", cwd=tmp_path)
+    assert (done.returncode, json.loads(done.stdout)["stopped"]) == (0, False)
+
+
+def test_help_needs_no_heavy_imports() -> None:
+    """`--help` imports neither gRPC nor numpy."""
+    code = "import sys, headrace.cli.app; print([m for m in ('grpc', 'numpy', 'onnx', 'psutil') if m in sys.modules])"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "services")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_config_check(tmp_path: Path) -> None:
+    """Row 32: exit code 1 within 2 s, each mistake one line with file, line, key and fix; a good file ends 0."""
+    config = tmp_path / "headrace.yaml"
+    config.write_text("gateway: {prot: 1}\ninference: {replicas: 0}\n")
+    begun = time.monotonic()
+    done = headrace("config", "check", cwd=tmp_path)
+    seconds = time.monotonic() - begun
+    first, second = done.stderr.splitlines()
+    assert first.startswith("headrace.yaml:1: gateway.prot: no such key; fix: did you mean 'port'?")
+    assert second.startswith(
+        "headrace.yaml:2: inference.replicas: must be a whole number (1 to 64), not '0'; fix: "
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert seconds < 2
+    config.write_text("gateway: {port: 1}\n")
+    assert headrace("config", "check", cwd=tmp_path).returncode == 0
+
+
+def test_up_with_a_bad_configuration(tmp_path: Path) -> None:
+    """`up` starts nothing on a bad file, and names every mistake."""
+    (tmp_path / "headrace.yaml").write_text("gateway: {prot: 1}\ninference: {replicas: 0}\n")
+    done = headrace("up", "--detach", "--json", "--state-dir", str(tmp_path / "s"), cwd=tmp_path)
+    why = json.loads(done.stdout)["error"]["why"]
+    assert done.returncode == 1
+    assert "gateway.prot" in why
+    assert "inference.replicas" in why
+
+
+def test_state_directory_of_a_long_name(tmp_path: Path) -> None:
+    """A path that Unix sockets can't have is refused with its length."""
+    done = headrace("up", "--detach", "--json", "--state-dir", str(tmp_path / ("x" * 100)), cwd=tmp_path)
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == 1
+    assert "107 bytes" in error["why"]
+
+
+def test_keys(tmp_path: Path) -> None:
+    """A token is shown once and listed without its text."""
+    made = json.loads(headrace("keys", "create", "--tenant", "a", "--json", cwd=tmp_path).stdout)
+    listed = headrace("keys", "list", "--json", cwd=tmp_path).stdout
+    (key,) = json.loads(listed)["keys"]
+    assert (key["id"], key["tenant"], key["scopes"]) == (made["id"], "a", ["infer"])
+    assert made["token"] not in listed
+    refused = headrace("keys", "create", "--tenant", "A B", "--json", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "tenant 'A B'" in json.loads(refused.stdout)["error"]["why"]
+
+
+def test_doctor(tmp_path: Path) -> None:
+    """What the mesh needs is there on this machine."""
+    document = json.loads(headrace("doctor", "--json", cwd=tmp_path).stdout)
+    verdicts = {check["check"]: check["verdict"] for check in document["checks"]}
+    assert document["ok"] is True
+    assert verdicts["envoy"] == verdicts["python"] == verdicts["state directory"] == "ok"

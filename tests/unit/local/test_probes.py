@@ -1,0 +1,72 @@
+"""Envoy's admin interface, over a socket that says what Envoy says."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from headrace.local.probes import EnvoyAdmin
+
+CLUSTERS = (
+    "inference-hot::/s/run/inference-0.hot.sock::cx_active::3\n"
+    "inference-hot::/s/run/inference-0.hot.sock::health_flags::healthy\n"
+    "inference-grpc::/s/run/inference-0.grpc.sock::health_flags::/failed_active_hc\n"
+    "insight::/s/run/insight.grpc.sock::health_flags::healthy\n"
+)
+
+
+@asynccontextmanager
+async def answering(path: Path, answer: bytes) -> AsyncIterator[EnvoyAdmin]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(handle, str(path)):
+        yield EnvoyAdmin(path)
+
+
+def http(body: str, status: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_hosts(tmp_path: Path, *, chunked: bool) -> None:
+    """Each upstream address once, with its health; the body may come in chunks."""
+    halves = (CLUSTERS[:40], CLUSTERS[40:])
+    chunks = "".join(f"{len(half):x}\r\n{half}\r\n" for half in halves) + "0\r\n\r\n"
+    answer = (
+        f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}".encode()
+        if chunked
+        else http(CLUSTERS)
+    )
+    async with answering(tmp_path / "a", answer) as admin:
+        assert await admin.hosts() == {
+            "/s/run/inference-0.hot.sock": True,
+            "/s/run/inference-0.grpc.sock": False,
+            "/s/run/insight.grpc.sock": True,
+        }
+
+
+@pytest.mark.parametrize("answer", [b"", b"x", http("PRE_INITIALIZING", "503 Service Unavailable")])
+async def test_not_ready(tmp_path: Path, answer: bytes) -> None:
+    """Anything but 200 is not ready, and says nothing about hosts."""
+    async with answering(tmp_path / "a", answer) as admin:
+        assert not await admin.ready()
+        assert await admin.hosts() is None
+        assert await admin.active_requests() == 0
+
+
+async def test_nobody_there(tmp_path: Path) -> None:
+    """Without a socket Envoy is not ready."""
+    assert not await EnvoyAdmin(tmp_path / "absent").ready()
+
+
+async def test_active_requests(tmp_path: Path) -> None:
+    """Clients' requests are counted, the admin interface's own are not."""
+    body = "http.admin.downstream_rq_active: 1\nhttp.ingress.downstream_rq_active: 4\n"
+    async with answering(tmp_path / "a", http(body)) as admin:
+        assert await admin.active_requests() == 4
