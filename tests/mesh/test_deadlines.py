@@ -56,6 +56,18 @@ def test_expired_request_is_answered_at_its_deadline_and_never_computed(hot_mesh
         assert DEADLINE_S * 0.9 <= time.monotonic() - start <= DEADLINE_S + SLACK_S
 
 
+def test_replica_answers_at_the_deadline_and_not_at_its_next_batch(hot_mesh: Mesh) -> None:
+    """A request whose own `timeout` (microseconds) passes in the queue is told so at once by the replica."""
+    mesh, request = hot_mesh, slow(1)
+    request.parameters["timeout"].int64_param = round(DEADLINE_S * 1e6)
+    with mesh.inference() as stub, occupied(mesh, stub):
+        start = time.monotonic()
+        call = stub.ModelInfer.future(request, timeout=CALL_TIMEOUT_S, metadata=bearer(mesh.demo_token))
+        assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert DEADLINE_S * 0.9 <= time.monotonic() - start <= DEADLINE_S + SLACK_S
+        assert call.details() == "the deadline passed in the queue"
+
+
 def test_mesh_itself_ends_a_call_at_its_deadline(hot_mesh: Mesh, node: Node) -> None:
     """A client that names a deadline and does not watch its own clock is told DEADLINE_EXCEEDED when it has passed."""
     mesh = hot_mesh
