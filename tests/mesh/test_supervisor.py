@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import psutil
@@ -19,6 +19,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
+from headrace.local.ports import is_free
 from headrace.local.statedir import StateDir
 from headrace.local.v1.process_pb2 import ProcessState
 from headrace.local.v1.supervisor_service_pb2 import DrainRequest, ListRequest, StartRequest, StopRequest
@@ -122,10 +123,7 @@ def test_kill_of_the_supervisor(place: Place) -> None:
     ports = [
         int(address.rpartition(":")[2]) for address in [document["gateway"], *document["services"]["insight"]]
     ]
-    held = {
-        connection.laddr[1] for connection in psutil.net_connections("tcp") if connection.status == "LISTEN"
-    }
-    assert held.isdisjoint(ports)
+    assert all(map(is_free, ports))
     assert place.state.record.exists()  # stale: nobody was left to remove it
     assert place.run("status", "--state-dir", str(place.state.root)).returncode == 1
     place.up()
@@ -321,7 +319,7 @@ def test_refusals(mesh: Running, call: Any, code: grpc.StatusCode, reason: str) 
     before = [(one.name, one.pid, one.state) for one in stub.List(ListRequest()).processes]
     with pytest.raises(grpc.RpcError) as caught:
         call(stub)
-    status = rpc_status.from_call(caught.value)
+    status = rpc_status.from_call(cast(grpc.Call, caught.value))  # what grpc raises is both
     assert (caught.value.code(), status.code) == (code, code.value[0])
     info = ErrorInfo()
     assert status.details[0].Unpack(info)
