@@ -238,6 +238,23 @@ async def test_the_budget_is_waited_for_in_turn(tmp_path: Path) -> None:
             assert (await client.call(request())).grpc_status == 0
 
 
+async def test_who_waits_is_not_read(tmp_path: Path) -> None:
+    """The body of a request that has no bytes yet stays with its sender."""
+    gate, size = Gate(), 8 << 20
+    limits = replace(LIMITS, max_message_bytes=size + 1000, budget_bytes=size + 2000)
+    async with serving(tmp_path, gate, limits=limits) as bench:
+        holder, client = await bench.client(), await bench.client()
+        holder.send(request("1", size=size))
+        await gate.entered.wait()
+        client.send(request("2", size=size))
+        await settled(lambda: bench.ingress.waiting == 1)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert client.writer.transport.get_write_buffer_size() > size // 2
+        gate.open.set()
+        assert (await client.reply()).messages[0].id == "2"
+
+
 @pytest.mark.parametrize("whole", [True, False])
 async def test_waiting_for_the_budget_ends(tmp_path: Path, whole: bool) -> None:
     """Who gets none in time is refused, not to be retried; the connection ends if there is more to read."""

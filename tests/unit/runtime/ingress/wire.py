@@ -135,6 +135,11 @@ async def serving(
     await ingress.listen(bench.path)
     try:
         yield bench
+        # Each call is counted as often as its span has ended: once.
+        metrics = telemetry.registry.collect()
+        samples = [sample for metric in metrics for sample in metric.samples]
+        counted = sum(sample.value for sample in samples if sample.name.endswith("duration_seconds_count"))
+        assert counted == len(spans.get_finished_spans())
     finally:
         await ingress.close(0)
         for client in bench.clients:

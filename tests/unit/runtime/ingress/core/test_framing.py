@@ -1,10 +1,11 @@
 """The five-byte prefix, and gzip that can't grow beyond its claim."""
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.runtime.ingress.core.faults import WireFault
@@ -13,6 +14,8 @@ from headrace.runtime.ingress.core.framing import inflate, inflated_size, parse_
 LIMIT = 1000
 
 
+@example(LIMIT, False)
+@example(LIMIT + 1, True)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_the_limit_is_sharp(length: int, compressed: bool) -> None:
     """A prefix gives flag and length up to the limit, and is refused above it."""
@@ -78,6 +81,17 @@ def test_nothing_may_follow_the_stream() -> None:
     data = b"tensor"
     with pytest.raises(WireFault):
         inflate(gzip.compress(data) + gzip.compress(b""), len(data))
+
+
+def test_a_bomb_takes_no_memory() -> None:
+    """Refusing 64 MiB of zeros that claim to be nothing costs less than one of them."""
+    packed = gzip.compress(bytes(64 << 20))[:-4] + bytes(4)
+    tracemalloc.start()
+    with pytest.raises(WireFault):
+        inflate(packed, 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_zlib_without_gzip_is_refused() -> None:
