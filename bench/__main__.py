@@ -14,10 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import edge, measure
+from bench.calls import CallFailed
+from bench.counts import RunVoid
+from bench.edge import FloorFailed
 from bench.figures import Figure, table
+from bench.h2load import LoadFailed
 from bench.machine import described
 from bench.measure import Effort
-from bench.mesh import Mesh, running
+from bench.mesh import Mesh, MeshFailed, running
 
 MIB = 2**20
 RESULTS = Path(__file__).with_name("results")
@@ -28,8 +32,13 @@ def main(arguments: Sequence[str]) -> int:
     """Measures what the arguments ask for; see the module."""
     options = _parsed(arguments)
     machine = described()
+    # In /tmp because paths of Unix sockets are short.
     with tempfile.TemporaryDirectory(prefix="hb-", dir="/tmp") as folder:
-        figures = _figures(Path(folder), options.only.split(","), Effort(options.rounds, options.seconds))
+        try:
+            figures = _figures(Path(folder), options.only.split(","), Effort(options.rounds, options.seconds))
+        except (CallFailed, FloorFailed, LoadFailed, MeshFailed, RunVoid) as void:
+            print(f"bench: void: {void}", file=sys.stderr)
+            return 1
     print(", ".join(f"{key} {value}" for key, value in machine.items()) + "\n")
     print(table(figures))
     print(f"\nwritten to {_write(machine, figures)}")

@@ -88,7 +88,9 @@ def _settings(mesh: Mesh, folder: Path, hot_path: Literal["h1", "h2"]) -> gatewa
 
 @contextmanager
 def _process(command: Sequence[str], log: IO[bytes]) -> Iterator[None]:
-    with subprocess.Popen(command, stdout=log, stderr=log) as process:
+    # A session of its own, as the supervisor gives the mesh's processes: Linux
+    # shares the cores out by session first (autogroup).
+    with subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process:
         try:
             yield
         finally:
