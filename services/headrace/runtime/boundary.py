@@ -118,8 +118,8 @@ class Boundary:
                     await _send_initial(call, context)
                     context.set_trailing_metadata(tuple(call.trailing))
                     return answer
-                except Exception as error:  # noqa: BLE001 - the boundary: every error gets its form here
-                    rejection = rejected(error, self._codes)
+                except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
+                    rejection = rejected(_fault_of(error), self._codes)
                     outcome.code = rejection.code
                     return await _abort(context, rejection, call)
 
@@ -134,8 +134,8 @@ class Boundary:
                         await _send_initial(call, context)
                         yield serialized(answer)
                     context.set_trailing_metadata(tuple(call.trailing))
-                except Exception as error:  # noqa: BLE001 - the boundary: every error gets its form here
-                    rejection = rejected(error, self._codes)
+                except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
+                    rejection = rejected(_fault_of(error), self._codes)
                     outcome.code = rejection.code
                     await _abort(context, rejection, call)
 
@@ -173,6 +173,22 @@ class Boundary:
             headers = list(context.invocation_metadata() or ())
             call.caller = self._identity.caller(context.peer(), headers)
             self._access.check(call.method, call.caller)
+
+
+def _fault_of(error: BaseException) -> Exception:
+    """The error to answer with; a cancellation from outside is raised on.
+
+    A handler that raises CancelledError by itself is still waited for: grpc.aio
+    would never answer its caller.
+    """
+    if isinstance(error, Exception):
+        return error
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    fault = RuntimeError("the handler was cancelled, by nobody who waits for it")
+    fault.__cause__ = error
+    return fault
 
 
 class _Outcome:
