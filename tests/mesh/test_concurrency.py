@@ -12,6 +12,7 @@ from tests.conftest import MeshOf
 from tests.support.mesh import CALL_TIMEOUT_S, TWO_REPLICAS, Mesh, bearer
 from tests.support.requests import Linear, distinct_rows, output
 from tests.support.requests import linear as linear_request
+from tests.support.waiting import eventually
 
 CALLERS = 1000
 # The gateway takes 100 streams on a connection: with fewer connections callers would take turns.
@@ -67,6 +68,9 @@ def test_concurrent_rest_requests_get_their_own_answers(hot_mesh: Mesh, linear: 
 def test_two_replicas_share_the_callers(mesh_of: MeshOf, linear: Linear) -> None:
     """Of 200 concurrent calls both replicas answer some, and every answer is its caller's."""
     mesh, rows = mesh_of(TWO_REPLICAS), distinct_rows(200, seed=4)
+    # `up` is ready with the first replica in rotation; Envoy learns of the second within a second.
+    healthy = "hot.sock::health_flags::healthy"
+    eventually(lambda: mesh.envoy_admin("/clusters").count(healthy) == 2, "both replicas are in rotation")
     with mesh.inference() as stub:
         calls = [
             stub.ModelInfer.future(
