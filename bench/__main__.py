@@ -7,6 +7,7 @@ Exit status 1 when a figure is below its must, or a run was void.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ ROWS = ("start", "linear", "latency", "minilm")
 def main(arguments: Sequence[str]) -> int:
     """Measures what the arguments ask for; see the module."""
     options = _parsed(arguments)
+    # Its default would end us at once, and leave the mesh and the floors running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine = described()
     # In /tmp because paths of Unix sockets are short.
     with tempfile.TemporaryDirectory(prefix="hb-", dir="/tmp") as folder:
