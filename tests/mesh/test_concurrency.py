@@ -68,7 +68,8 @@ def test_concurrent_rest_requests_get_their_own_answers(hot_mesh: Mesh, linear: 
 def test_two_replicas_share_the_callers(mesh_of: MeshOf, linear: Linear) -> None:
     """Of concurrent calls both replicas answer some, and every answer is its caller's."""
     mesh, rows = mesh_of(TWO_REPLICAS), distinct_rows(200, seed=4)
-    expected, replicas = linear(rows), set()
+    expected = linear(rows)
+    replicas: set[str | bytes] = set()
     with mesh.inference() as stub:
 
         def both_answered() -> bool:
