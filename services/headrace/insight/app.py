@@ -1,17 +1,19 @@
-"""Insight, put together: the store, its thread, and the two services before it."""
+"""Insight, put together: the store, its thread, the receivers beside it, and the two services before them."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from headrace.insight.core.keep import KeepRate
 from headrace.insight.errors import CODES
+from headrace.insight.forward import forwarding
 from headrace.insight.ingest import Ingest
 from headrace.insight.metrics import InsightMetrics
-from headrace.insight.servicer import InsightServicer, TraceServicer
+from headrace.insight.nostore import NoStore
+from headrace.insight.servicer import InsightServicer, Traces, TraceServicer
 from headrace.insight.settings import Settings
 from headrace.insight.store import Bounds, SqliteStore
 from headrace.insight.v1 import insight_service_pb2
@@ -46,17 +48,21 @@ class Insight:
     """A running insight."""
 
     server: Server
-    ingest: Ingest
+    ingest: Traces
     telemetry: Telemetry
 
 
 @asynccontextmanager
 async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Insight]:
-    """A serving insight. Closes in the order: server, what waits to be stored, store."""
+    """A serving insight. Closes in the order: server, what waits to be stored, store, what waits to be forwarded."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         observed = await stack.enter_async_context(telemetry("insight", SILENT))
-        ingest = await stack.enter_async_context(_storing(settings, observed, clock))
+        metrics = InsightMetrics(observed.registry)
+        fanout = await stack.enter_async_context(
+            forwarding(settings.forward, metrics, queue_bytes=settings.forward_queue_bytes)
+        )
+        traces = await stack.enter_async_context(_traces(settings, metrics, clock))
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks), LOCAL),
             access=ACCESS,
@@ -65,8 +71,8 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
             clock=clock,
         )
         methods = [
-            *methods_of(TRACE_SERVICE, TraceServicer(ingest)),
-            *methods_of(INSIGHT_SERVICE, InsightServicer(ingest)),
+            *methods_of(TRACE_SERVICE, TraceServicer(traces, fanout)),
+            *methods_of(INSIGHT_SERVICE, InsightServicer(traces)),
         ]
         where = ServerSettings(
             settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
@@ -74,18 +80,22 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         server = await stack.enter_async_context(serving(methods, boundary, where))
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
         await server.tell(ready=True)
-        yield Insight(server, ingest, observed)
+        yield Insight(server, traces, observed)
+
+
+def _traces(settings: Settings, metrics: InsightMetrics, clock: Clock) -> AbstractAsyncContextManager[Traces]:
+    return _storing(settings, metrics, clock) if settings.keep else nullcontext(NoStore(metrics))
 
 
 @asynccontextmanager
-async def _storing(settings: Settings, observed: Telemetry, clock: Clock) -> AsyncIterator[Ingest]:
+async def _storing(settings: Settings, metrics: InsightMetrics, clock: Clock) -> AsyncIterator[Ingest]:
     """The store with its thread; on exit what waits is stored first."""
     bounds = Bounds(settings.store_bytes, settings.trace_spans, settings.trace_bytes)
     store = await asyncio.to_thread(SqliteStore, settings.store, bounds)
     ingest = Ingest(
         store,
         KeepRate(settings.trace_rate, settings.trace_burst),
-        InsightMetrics(observed.registry),
+        metrics,
         clock,
         queue_bytes=settings.queue_bytes,
         retention_s=settings.retention_s,

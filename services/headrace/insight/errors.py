@@ -6,7 +6,11 @@ from headrace.runtime.errors import CodeTable, FieldViolation, HeadraceError
 
 DOMAIN = "insight.headrace"
 
-CODES: CodeTable = {(DOMAIN, "TRACE_NOT_FOUND"): grpc.StatusCode.NOT_FOUND}
+CODES: CodeTable = {
+    (DOMAIN, "TRACE_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
+    # Not UNAVAILABLE: asking again would not help.
+    (DOMAIN, "TRACES_NOT_KEPT"): grpc.StatusCode.FAILED_PRECONDITION,
+}
 
 
 def trace_not_found(trace_id: str) -> HeadraceError:
@@ -15,6 +19,16 @@ def trace_not_found(trace_id: str) -> HeadraceError:
         "TRACE_NOT_FOUND",
         f"no span of trace {trace_id} is stored: it was not sampled, dropped, or evicted since",
         {"trace_id": trace_id},
+        DOMAIN,
+    )
+
+
+def traces_not_kept() -> HeadraceError:
+    """Spans are passed on, and there is no store."""
+    return HeadraceError(
+        "TRACES_NOT_KEPT",
+        "this insight keeps no traces, it only passes them on: ask the receivers that it is set to forward to",
+        {"setting": "HEADRACE_INSIGHT_KEEP"},
         DOMAIN,
     )
 

@@ -9,6 +9,10 @@ TRACE_FULL = "trace_full"
 DUPLICATE = "duplicate"
 STORE_FAILED = "store_failed"
 
+REFUSED = "refused"
+UNANSWERED = "unanswered"
+STOPPED = "stopped"
+
 BYTES = "bytes"
 AGE = "age"
 
@@ -41,6 +45,24 @@ class InsightMetrics:
         )
         self.store_bytes = Gauge(
             "headrace_insight_store_bytes", "Bytes in use by the store.", registry=registry
+        )
+        self.forwarded = Counter(
+            "headrace_insight_spans_forwarded",
+            "Spans that a receiver took.",
+            ("receiver",),
+            registry=registry,
+        )
+        self.forward_dropped = Counter(
+            "headrace_insight_forward_dropped_spans",
+            "Spans that a receiver did not get.",
+            ("receiver", "reason"),
+            registry=registry,
+        )
+        self.forward_queue_bytes = Gauge(
+            "headrace_insight_forward_queue_bytes",
+            "Bytes that wait for a receiver.",
+            ("receiver",),
+            registry=registry,
         )
         for reason in (QUEUE_FULL, INVALID, TRACE_RATE, TRACE_FULL, DUPLICATE, STORE_FAILED):
             self.dropped.labels(reason)

@@ -1,5 +1,8 @@
 """The RPCs: decode, ask the store's thread, encode."""
 
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -10,8 +13,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from headrace.insight.core.otlp import invalid_count, span_count
 from headrace.insight.errors import field_invalid, trace_not_found
-from headrace.insight.ingest import Ingest
+from headrace.insight.forward import Fanout
 from headrace.insight.spans import Span, Summary
+from headrace.insight.store import SqliteStore
 from headrace.insight.v1 import trace_pb2
 from headrace.insight.v1.insight_service_pb2 import (
     GetTraceRequest,
@@ -21,20 +25,34 @@ from headrace.insight.v1.insight_service_pb2 import (
 )
 from headrace.runtime.rpc import Call
 
+T = TypeVar("T")
+
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
 HEX_DIGITS = frozenset("0123456789abcdef")
 
 
+class Traces(Protocol):
+    """Where traces are kept, if they are."""
+
+    def offer(self, request: ExportTraceServiceRequest) -> bool:
+        """Takes the request's spans; False when there was no room."""
+
+    async def ask(self, question: Callable[[SqliteStore], T]) -> T:
+        """The question's answer."""
+
+
 class TraceServicer:
     """opentelemetry.proto.collector.trace.v1.TraceService."""
 
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
+    def __init__(self, traces: Traces, fanout: Fanout) -> None:
+        self._traces = traces
+        self._fanout = fanout
 
     async def Export(self, request: ExportTraceServiceRequest, _call: Call) -> ExportTraceServiceResponse:
         """Takes spans. What is refused is told as OTLP's partial success: it must not be sent again."""
-        if not self._ingest.offer(request):
+        self._fanout.offer(request)
+        if not self._traces.offer(request):
             return _partly(span_count(request), "the queue before the store is full")
         if invalid := invalid_count(request):
             return _partly(invalid, "trace_id must have 16 bytes and span_id 8, not all zero")
@@ -44,14 +62,14 @@ class TraceServicer:
 class InsightServicer:
     """headrace.insight.v1.InsightService."""
 
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
+    def __init__(self, traces: Traces) -> None:
+        self._traces = traces
 
     async def GetTrace(self, request: GetTraceRequest, _call: Call) -> GetTraceResponse:
         trace_id = request.trace_id.lower()
         if len(trace_id) != 32 or not HEX_DIGITS.issuperset(trace_id) or not trace_id.strip("0"):
             raise field_invalid("trace_id", "must be 32 hexadecimal digits, not all zero")
-        trace = await self._ingest.ask(lambda store: store.trace(trace_id))
+        trace = await self._traces.ask(lambda store: store.trace(trace_id))
         if not trace.spans:
             raise trace_not_found(trace_id)
         return GetTraceResponse(
@@ -62,7 +80,7 @@ class InsightServicer:
         if not 0 <= request.limit <= MAX_LIMIT:
             raise field_invalid("limit", f"must be between 0 and {MAX_LIMIT}")
         limit, service = request.limit or DEFAULT_LIMIT, request.service
-        summaries = await self._ingest.ask(lambda store: store.newest(limit, service))
+        summaries = await self._traces.ask(lambda store: store.newest(limit, service))
         return ListTracesResponse(traces=map(_summary_message, summaries))
 
 

@@ -83,16 +83,21 @@ class Plan:
         )
 
     def insight_spec(self, port: int) -> Spec:
-        """The trace store; its own spans go elsewhere only, or each would make another."""
+        """Takes every span of the mesh, keeps them and passes them on; makes none, or each would make another."""
+        receivers = [target for target in self.config.telemetry.otlp_endpoint if target != EMBEDDED]
         fixed = {
             "HEADRACE_INSIGHT_LISTEN": f"{HOST}:{port}",
             "HEADRACE_INSIGHT_METRICS_LISTEN": f"{HOST}:{port + 1}",
             "HEADRACE_INSIGHT_SOCKET": str(self.state.insight_socket),
             "HEADRACE_INSIGHT_STORE": str(self.state.traces),
             "HEADRACE_INSIGHT_JWKS": str(self.state.jwks),
-            "HEADRACE_TELEMETRY_OTLP": ",".join(self._receivers(embedded=False)),
+            "HEADRACE_TELEMETRY_OTLP": "",
         }
-        defaults = {"HEADRACE_INSIGHT_STORE_BYTES": str(self.config.insight.store_bytes)}
+        defaults = {
+            "HEADRACE_INSIGHT_STORE_BYTES": str(self.config.insight.store_bytes),
+            "HEADRACE_INSIGHT_KEEP": str(EMBEDDED in self.config.telemetry.otlp_endpoint).lower(),
+            "HEADRACE_INSIGHT_FORWARD": ",".join(receivers),
+        }
         return self._service(INSIGHT, INSIGHT, port, defaults, fixed)
 
     def replica_spec(self, number: int, port: int) -> Spec:
@@ -109,7 +114,10 @@ class Plan:
             "HEADRACE_INFERENCE_REPOSITORY": str(self.repository),
             "HEADRACE_INFERENCE_REPLICA": name,
             "HEADRACE_INFERENCE_JWKS": str(self.state.jwks),
-            "HEADRACE_TELEMETRY_OTLP": ",".join(self._receivers(embedded=True)),
+            # Insight passes them on: whoever gets the gateway's spans gets these, and the other way round.
+            "HEADRACE_TELEMETRY_OTLP": (
+                f"unix:{self.state.insight_socket}" if self.config.telemetry.otlp_endpoint else ""
+            ),
         }
         return self._service(name, INFERENCE, port, self._inference_defaults(), fixed, endpoint)
 
@@ -123,11 +131,6 @@ class Plan:
         if section.instances is not msgspec.UNSET:
             values["HEADRACE_INFERENCE_INSTANCES"] = str(section.instances)
         return values
-
-    def _receivers(self, *, embedded: bool) -> list[str]:
-        targets = self.config.telemetry.otlp_endpoint
-        ours = [f"unix:{self.state.insight_socket}"] if embedded and EMBEDDED in targets else []
-        return ours + [target for target in targets if target != EMBEDDED]
 
     def _service(
         self,

@@ -49,3 +49,21 @@ def test_the_queue_must_hold_a_message() -> None:
     """A queue smaller than a message could drop one that arrives at rest."""
     with pytest.raises(SettingsError, match="QUEUE_BYTES: must hold one message"):
         Settings.read({"HEADRACE_INSIGHT_QUEUE_BYTES": str(2 * MIB)})
+
+
+def test_receivers_are_named_by_host_and_port() -> None:
+    """A scheme or a Unix socket, which might be insight's own, is a mistake; spaces around a name are not."""
+    good = Settings.read({"HEADRACE_INSIGHT_FORWARD": "jaeger:4317, [::1]:4317,"})
+    assert good.forward == ("jaeger:4317", "[::1]:4317")
+    with pytest.raises(SettingsError) as raised:
+        Settings.read({"HEADRACE_INSIGHT_FORWARD": "http://jaeger:4317,unix:/run/i.sock,ok:1"})
+    assert [problem.rpartition(" ")[2] for problem in raised.value.problems] == [
+        "'http://jaeger:4317'",
+        "'unix:/run/i.sock'",
+    ]
+
+
+def test_a_receivers_queue_must_hold_a_message() -> None:
+    """As the store's: what finds no room in an empty queue would never leave."""
+    with pytest.raises(SettingsError, match="FORWARD_QUEUE_BYTES: must hold one message"):
+        Settings.read({"HEADRACE_INSIGHT_FORWARD_QUEUE_BYTES": str(2 * MIB)})

@@ -43,20 +43,22 @@ def test_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "expected"),
+    ("endpoints", "exported", "kept", "forwarded"),
     [
-        ("[insight]", ["unix:/s/run/insight.grpc.sock"]),
-        ("[insight, 'jaeger:4317']", ["unix:/s/run/insight.grpc.sock", "jaeger:4317"]),
-        ("['jaeger:4317']", ["jaeger:4317"]),
-        ("[]", []),
+        ("[insight]", True, True, ()),
+        ("[insight, 'jaeger:4317', '[::1]:4317']", True, True, ("jaeger:4317", "[::1]:4317")),
+        ("['jaeger:4317']", True, False, ("jaeger:4317",)),
+        ("[]", False, False, ()),
     ],
 )
-def test_receivers(endpoints: str, expected: list[str]) -> None:
-    """Spans go to our own store, to a Jaeger as well, to a Jaeger instead, or nowhere."""
-    env = plan(f"telemetry: {{otlp_endpoint: {endpoints}, sample_ratio: 0.5}}").replica_spec(0, 1).env
-    settings = TelemetrySettings.read(env)
-    assert list(settings.otlp) == expected
+def test_receivers(endpoints: str, exported: bool, kept: bool, forwarded: tuple[str, ...]) -> None:
+    """Spans go to our own store, to a Jaeger as well, to a Jaeger instead, or nowhere: insight passes all of them on."""
+    made = plan(f"telemetry: {{otlp_endpoint: {endpoints}, sample_ratio: 0.5}}")
+    settings = TelemetrySettings.read(made.replica_spec(0, 1).env)
+    assert settings.otlp == ((f"unix:{STATE.insight_socket}",) if exported else ())
     assert settings.sample_ratio == 0.5
+    insight = InsightSettings.read(made.insight_spec(9600).env)
+    assert (insight.keep, insight.forward) == (kept, forwarded)
 
 
 def test_insight_does_not_trace_into_itself() -> None:

@@ -1,7 +1,7 @@
 """OTLP's spans as ours: grouped by trace, checked, and bounded.
 
-Whatever arrives, a converted span has a bounded size. Secrets have no business
-in a span; what is named like one is not stored, as a second line of defence.
+Whatever arrives, a converted span has a bounded size, and no value of an
+attribute that is named like a secret.
 """
 
 import re
@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -17,11 +17,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
+from headrace.insight.core.secrets import MAX_KEY, REDACTED, Treatment, treatment
 from headrace.insight.spans import Link, Span
 
 MAX_ATTRIBUTES = 64
 MAX_LINKS = 128
-MAX_KEY = 128
 MAX_NAME = 256
 MAX_VALUE = 1024
 MAX_COMPOSITE_BYTES = 4096
@@ -29,9 +29,6 @@ MAX_COMPOSITE_BYTES = 4096
 MAX_TIME_NS = 2**63 - 1
 """SQLite's largest integer; OTLP's goes to 2**64 - 1."""
 
-REDACTED = "(redacted)"
-_SECRET = re.compile(r"(^|[._-])(authorization|cookie|password|secret|token|api[._-]?key)$", re.IGNORECASE)
-_WITH_QUERY = frozenset({"http.url", "url.full", "http.target", "url.path"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -59,7 +56,7 @@ def span_count(request: ExportTraceServiceRequest) -> int:
 def invalid_count(request: ExportTraceServiceRequest) -> int:
     """How many of the request's spans have identifiers that no trace can have."""
     return sum(
-        not _valid(span)
+        not is_valid(span)
         for resource in request.resource_spans
         for scope in resource.scope_spans
         for span in scope.spans
@@ -74,7 +71,7 @@ def by_trace(requests: Iterable[ExportTraceServiceRequest]) -> Grouped:
             service, instance = _process(resource_spans.resource)
             for scope_spans in resource_spans.scope_spans:
                 for span in scope_spans.spans:
-                    if _valid(span):
+                    if is_valid(span):
                         grouped.traces.setdefault(span.trace_id, []).append(Received(service, instance, span))
                     else:
                         grouped.invalid += 1
@@ -113,7 +110,8 @@ def converted(received: Received) -> Span:
     )
 
 
-def _valid(span: OtlpSpan) -> bool:
+def is_valid(span: OtlpSpan) -> bool:
+    """Whether the span's identifiers are such that a trace can have."""
     return _identifies(span.trace_id, 16) and _identifies(span.span_id, 8)
 
 
@@ -146,8 +144,8 @@ def _attributes(attributes: Iterable[KeyValue]) -> dict[str, str]:
     for attribute in attributes:
         if len(kept) == MAX_ATTRIBUTES:
             break
-        name, treatment = _key(attribute.key[: MAX_KEY + 1])
-        match treatment:
+        name, what = _key(attribute.key[: MAX_KEY + 1])
+        match what:
             case "redact":
                 kept[name] = REDACTED
             case "cut query":
@@ -158,12 +156,9 @@ def _attributes(attributes: Iterable[KeyValue]) -> dict[str, str]:
 
 
 @lru_cache(1024)
-def _key(key: str) -> tuple[str, Literal["redact", "cut query", "keep"]]:
+def _key(key: str) -> tuple[str, Treatment]:
     """The name under which an attribute is stored, and what to do with its value."""
-    name = _line(key[:MAX_KEY])
-    if len(key) > MAX_KEY or _SECRET.search(key):  # the end of a longer one is not seen
-        return name, "redact"
-    return name, "cut query" if key in _WITH_QUERY else "keep"
+    return _line(key[:MAX_KEY]), treatment(key)
 
 
 def _text(value: AnyValue) -> str:

@@ -28,6 +28,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No span of this trace is stored: never sampled, dropped, or evicted.
     Example metadata: {"trace_id": "4bf9…"}. Code: NOT_FOUND.
     """
+    ERROR_REASON_TRACES_NOT_KEPT: _ErrorReason.ValueType  # 2
+    """This insight is set to pass spans on and to keep none.
+    Example metadata: {"setting": "HEADRACE_INSIGHT_KEEP"}. Code: FAILED_PRECONDITION.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
@@ -39,5 +43,9 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_TRACE_NOT_FOUND: ErrorReason.ValueType  # 1
 """No span of this trace is stored: never sampled, dropped, or evicted.
 Example metadata: {"trace_id": "4bf9…"}. Code: NOT_FOUND.
+"""
+ERROR_REASON_TRACES_NOT_KEPT: ErrorReason.ValueType  # 2
+"""This insight is set to pass spans on and to keep none.
+Example metadata: {"setting": "HEADRACE_INSIGHT_KEEP"}. Code: FAILED_PRECONDITION.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

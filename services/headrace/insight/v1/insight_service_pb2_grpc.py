@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class InsightServiceStub:
-    """InsightService answers questions about what the mesh did.
+    """InsightService answers questions about what the mesh did. An insight that is
+    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
     """
 
     def __init__(self, channel):
@@ -48,7 +49,8 @@ class InsightServiceStub:
 
 
 class InsightServiceServicer:
-    """InsightService answers questions about what the mesh did.
+    """InsightService answers questions about what the mesh did. An insight that is
+    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
     """
 
     def GetTrace(self, request, context):
@@ -89,7 +91,8 @@ def add_InsightServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InsightService:
-    """InsightService answers questions about what the mesh did.
+    """InsightService answers questions about what the mesh did. An insight that is
+    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
     """
 
     @staticmethod

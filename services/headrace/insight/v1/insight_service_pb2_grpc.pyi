@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InsightServiceStub:
-    """InsightService answers questions about what the mesh did."""
+    """InsightService answers questions about what the mesh did. An insight that is
+    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -43,7 +45,9 @@ class InsightServiceStub:
 
 @_typing.type_check_only
 class InsightServiceAsyncStub(InsightServiceStub):
-    """InsightService answers questions about what the mesh did."""
+    """InsightService answers questions about what the mesh did. An insight that is
+    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetTrace: _aio.UnaryUnaryMultiCallable[_insight_service_pb2.GetTraceRequest, _insight_service_pb2.GetTraceResponse]  # type: ignore[assignment]
@@ -55,7 +59,9 @@ class InsightServiceAsyncStub(InsightServiceStub):
     """ListTraces answers with the newest traces, newest first."""
 
 class InsightServiceServicer(metaclass=_abc_1.ABCMeta):
-    """InsightService answers questions about what the mesh did."""
+    """InsightService answers questions about what the mesh did. An insight that is
+    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """
 
     @_abc_1.abstractmethod
     def GetTrace(

@@ -82,7 +82,11 @@ class Insight(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TelemetrySection(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where spans go. `otlp_endpoint` lists all receivers: leave "insight" out and only the others get them."""
+    """Where all spans go, the gateway's too.
+
+    `otlp_endpoint` lists all receivers: leave "insight" out and only the others
+    get them. They get them from insight, which then keeps none.
+    """
 
     otlp_endpoint: list[OtlpEndpoint] = field(default_factory=lambda: [INSIGHT])
     sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0
