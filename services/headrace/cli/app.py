@@ -52,7 +52,7 @@ def up(
     from headrace.cli import up as command
     from headrace.cli.mesh import state_of
 
-    found = config or (command.DEFAULT_CONFIG if command.DEFAULT_CONFIG.exists() else None)
+    found = command.configuration(config)
     request = command.Request(state_of(state_dir), found, port, replicas, detach)
     command.up(request, os.environ, Output(as_json=as_json))  # what the processes inherit
 
@@ -152,11 +152,16 @@ def config_check(
 
 
 @app.command()
-def doctor(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
+def doctor(
+    config: Annotated[Path | None, typer.Option(help="Default: headrace.yaml, if there is one.")] = None,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
     """Check whether this machine can run a mesh."""
     from headrace.cli.doctor import doctor as command
+    from headrace.cli.up import configuration
 
-    if not command(state_dir, Output(as_json=as_json)):
+    if not command(state_dir, configuration(config), Output(as_json=as_json)):
         raise typer.Exit(1)
 
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import shlex
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from headrace.cli.mesh import state_of
 from headrace.cli.output import Output
+from headrace.local.config.reading import ConfigError, ports, read
 from headrace.local.config.schema import Config
 from headrace.local.errors import StartFault
 from headrace.local.ports import holder, is_free
@@ -39,10 +41,9 @@ class Finding:
         return "failed" if self.fatal else "warning"
 
 
-def doctor(state_dir: Path, output: Output) -> bool:
-    """Prints every finding; whether a mesh can run."""
-    state = state_of(state_dir)
-    findings = list(examine(state))
+def doctor(state_dir: Path, config: Path | None, output: Output) -> bool:
+    """Prints every finding; whether a mesh of this headrace.yaml can run, or of the defaults for None."""
+    findings = list(examine(state_of(state_dir), config))
     good = not any(finding.verdict == "failed" for finding in findings)
     output.document(
         {
@@ -60,15 +61,14 @@ def doctor(state_dir: Path, output: Output) -> bool:
     return good
 
 
-def examine(state: StateDir) -> Iterator[Finding]:
+def examine(state: StateDir, config: Path | None) -> Iterator[Finding]:
     """All findings, the ones that others rest on first."""
     yield _python()
     yield _machine()
     yield _envoy()
     yield _models()
     yield _state(state)
-    if state.supervisor() is None:
-        yield from _ports()
+    yield from _configured(config, running=state.supervisor() is not None)
     yield _descriptors()
 
 
@@ -126,19 +126,28 @@ def _state(state: StateDir) -> Finding:
     return Finding("state directory", str(state.root))
 
 
-def _ports() -> Iterator[Finding]:
-    config = Config()
-    wanted = {
-        "gateway": config.gateway.port,
-        "inference": config.inference.port,
-        "insight": config.insight.port,
-    }
-    for service, port in wanted.items():
-        if is_free(port):
-            yield Finding(f"port {port}", f"free ({service})")
-        else:
-            fix = f"stop it, run `headrace up --port 0`, or set {service}.port in headrace.yaml"
-            yield Finding(f"port {port}", f"held by {holder(port)}", fix, fatal=False)
+def _configured(path: Path | None, *, running: bool) -> Iterator[Finding]:
+    """The file, if there is one, and the ports that it asks for; those of a running mesh are taken by itself."""
+    try:
+        config = read(path) if path else Config()
+    except ConfigError as error:
+        fix = f"run `headrace config check --config {shlex.quote(str(path))}`"
+        yield Finding("configuration", f"{path}: {len(error.problems)} mistake(s)", fix)
+        return
+    if path:
+        yield Finding("configuration", f"{path}: good")
+    if not running:
+        yield from _ports(config)
+
+
+def _ports(config: Config) -> Iterator[Finding]:
+    for key, wanted in ports(config):
+        for port in wanted:
+            if is_free(port):
+                yield Finding(f"port {port}", f"free ({key})")
+            else:
+                fix = f"stop it, run `headrace up --port 0`, or set {key} in headrace.yaml"
+                yield Finding(f"port {port}", f"held by {holder(port)}", fix, fatal=False)
 
 
 def _descriptors() -> Finding:

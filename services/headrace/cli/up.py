@@ -51,6 +51,11 @@ class Request:
         return plain | {name: str(value) for name, value in wanted.items() if value is not None}
 
 
+def configuration(named: Path | None) -> Path | None:
+    """The file that holds here: the one that was named, or headrace.yaml if there is one."""
+    return named or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+
+
 def up(request: Request, environ: Mapping[str, str], output: Output) -> None:
     """Starts the mesh; returns when it is ready (detached) or over."""
     record = request.state.supervisor()

@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,3 +117,38 @@ def test_doctor(tmp_path: Path) -> None:
     verdicts = {check["check"]: check["verdict"] for check in document["checks"]}
     assert document["ok"] is True
     assert verdicts["envoy"] == verdicts["python"] == verdicts["state directory"] == "ok"
+
+
+def ports_in(document: Any) -> dict[str, str]:
+    """What doctor says of each port: its verdict."""
+    checks = [check for check in document["checks"] if check["check"].startswith("port ")]
+    return {check["check"].removeprefix("port "): check["verdict"] for check in checks}
+
+
+def test_doctor_looks_at_the_ports_of_the_file(tmp_path: Path) -> None:
+    """Of headrace.yaml here or the file that is named: every port of every replica; 0 is any free one."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = f"gateway: {{port: {port}}}\ninference: {{port: 0}}\n"
+        (tmp_path / "headrace.yaml").write_text(text + "insight: {port: 7600}\n")
+        (tmp_path / "other.yaml").write_text("inference: {port: 7100, replicas: 2}\n")
+        here = json.loads(headrace("doctor", "--json", cwd=tmp_path).stdout)
+    assert set(ports_in(here)) == {str(port), "7600", "7601"}
+    assert ports_in(here)[str(port)] == "warning"
+    (held,) = [check for check in here["checks"] if check["check"] == f"port {port}"]
+    assert f"pid {os.getpid()}" in held["found"]
+    assert "set gateway.port" in held["fix"]
+    other = json.loads(headrace("doctor", "--json", "--config", "other.yaml", cwd=tmp_path).stdout)
+    expected = {"8080", "7100", "7101", "7110", "7111", "9600", "9601"}
+    assert set(ports_in(other)) == expected
+
+
+def test_doctor_names_a_bad_file(tmp_path: Path) -> None:
+    """A mesh of it would not start: doctor fails and says what shows the mistakes."""
+    (tmp_path / "headrace.yaml").write_text("gateway: {prot: 1}\n")
+    done = headrace("doctor", "--json", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["ok"]) == (1, False)
+    (found,) = [check for check in document["checks"] if check["verdict"] == "failed"]
+    assert found["check"] == "configuration"
+    assert found["fix"] == "run `headrace config check --config headrace.yaml`"

@@ -86,6 +86,20 @@ def parse(data: bytes, file: str) -> Config:
     raise ConfigError(sorted(walk.problems, key=lambda problem: problem.line))
 
 
+def ports(config: Config) -> list[tuple[str, list[int]]]:
+    """Every port that the processes need, by the key that sets it; none where a free one is picked."""
+    first = config.inference.port
+    replicas = [
+        port for n in range(config.inference.replicas) for port in (first + 10 * n, first + 10 * n + 1)
+    ]
+    insight = config.insight.port
+    return [
+        ("gateway.port", [config.gateway.port] if config.gateway.port else []),
+        ("inference.port", replicas if first else []),
+        ("insight.port", [insight, insight + 1] if insight else []),
+    ]
+
+
 def _compose(data: bytes, file: str) -> yaml.Node | None:
     try:
         return yaml.compose(data, Loader=yaml.SafeLoader)
@@ -192,8 +206,8 @@ def _clashes(config: Config, walk: _Walk, file: str) -> list[Problem]:
     """Ports that two processes would share. Each service also has the port above its own."""
     taken: dict[int, str] = {}
     problems = []
-    for key, ports in _ports(config):
-        for port in ports:
+    for key, wanted in ports(config):
+        for port in wanted:
             other = taken.setdefault(port, key)
             if other != key:
                 line = walk.lines.get(key) or walk.lines.get(other, 1)
@@ -203,19 +217,6 @@ def _clashes(config: Config, walk: _Walk, file: str) -> list[Problem]:
                 )
                 break
     return problems
-
-
-def _ports(config: Config) -> list[tuple[str, list[int]]]:
-    first = config.inference.port
-    replicas = [
-        port for n in range(config.inference.replicas) for port in (first + 10 * n, first + 10 * n + 1)
-    ]
-    insight = config.insight.port
-    return [
-        ("gateway.port", [config.gateway.port] if config.gateway.port else []),
-        ("inference.port", replicas if first else []),
-        ("insight.port", [insight, insight + 1] if insight else []),
-    ]
 
 
 def _join(key: str, name: str) -> str:
