@@ -44,10 +44,17 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """One request's answer and the batch that it was executed in."""
+    """One request's answer, and what the batch that executed it was.
+
+    Holds nothing of the batch itself: its tickets hold the futures that hold
+    this, and the ring would keep every tensor alive until the collector runs.
+    Times are nanoseconds on the monotonic clock.
+    """
 
     answer: Answer
-    batch: Batch
+    batch_rows: int
+    started_ns: int
+    ended_ns: int
 
 
 class Batcher:
@@ -173,21 +180,25 @@ class Batcher:
 
     def _instance(self, backend: Backend) -> None:
         while (job := self._work.get()) is not None:
-            cut, cut_at = job
-            executed = execute(backend, [ticket.work for ticket in cut.items])
-            batch = Batch(cut.items, cut.rows, cut.why, cut_at, executed)
-            self._loop.call_soon_threadsafe(self._done, batch)
+            self._loop.call_soon_threadsafe(self._done, _executed(backend, *job))
+            del job  # or an idle instance would keep its last batch's tensors
 
     def _done(self, batch: Batch) -> None:
         self._idle += 1
         if len(self._queue):
             self._pump()
         self._observe(batch)
+        started_ns, ended_ns = batch.executed.started_ns, batch.executed.ended_ns
         for ticket, answer in zip(batch.tickets, batch.executed.answers, strict=True):
             if answer is None:
                 _fail(ticket, errors.execution_failed(self._model))
             elif not ticket.waiter.done():
-                ticket.waiter.set_result(Outcome(answer, batch))
+                ticket.waiter.set_result(Outcome(answer, batch.rows, started_ns, ended_ns))
+
+
+def _executed(backend: Backend, cut: Cut[Ticket], cut_at: float) -> Batch:
+    executed = execute(backend, [ticket.work for ticket in cut.items])
+    return Batch(cut.items, cut.rows, cut.why, cut_at, executed)
 
 
 def _fail(ticket: Ticket, error: HeadraceError) -> None:

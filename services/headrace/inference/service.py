@@ -63,13 +63,12 @@ class InferenceService:
         return int((self._clock.monotonic() - call.arrived) * 1e9)
 
     def _tell_timings(self, call: Call, outcome: Outcome, total_ns: int) -> None:
-        done = outcome.batch.executed
-        queue_us = max(0, done.started_ns // 1000 - int(call.arrived * 1e6))
+        queue_us = max(0, outcome.started_ns // 1000 - int(call.arrived * 1e6))
         call.trailing += (
             ("headrace-queue-us", str(queue_us)),
-            ("headrace-compute-us", str((done.ended_ns - done.started_ns) // 1000)),
+            ("headrace-compute-us", str((outcome.ended_ns - outcome.started_ns) // 1000)),
             ("headrace-total-us", str(total_ns // 1000)),
-            ("headrace-batch-size", str(outcome.batch.rows)),
+            ("headrace-batch-size", str(outcome.batch_rows)),
             ("headrace-replica", self._replica),
         )
 

@@ -28,7 +28,7 @@ from headrace.runtime.errors import (
     rejected,
 )
 from headrace.runtime.rpc import ANONYMOUS, Call, Caller, Method, serialized
-from headrace.runtime.telemetry import Telemetry, trace_id_of
+from headrace.runtime.telemetry import Telemetry
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Headers = list[tuple[str, str | bytes]]
@@ -147,7 +147,7 @@ class Boundary:
         metadata = dict(context.invocation_metadata() or ())
         traceparent = metadata.get("traceparent")
         parent = traceparent if isinstance(traceparent, str) else None
-        span = self._telemetry.begin(method.path, parent)
+        span, trace_id = self._telemetry.begin(method.path, parent)
         remaining = cast("float | None", context.time_remaining())  # None without a deadline
         deadline = None if remaining is None else now + remaining
         call = Call(
@@ -157,7 +157,7 @@ class Boundary:
             now,
             deadline,
             span=span,
-            trace_id=trace_id_of(span, parent),
+            trace_id=trace_id,
         )
         outcome = _Outcome()
         try:

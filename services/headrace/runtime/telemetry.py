@@ -111,18 +111,24 @@ class Telemetry:
         )
         self._series: dict[tuple[str, int], Series] = {}
 
-    def begin(self, path: str, traceparent: str | None) -> Span:
-        """The server span of a call of method `path`.
+    def begin(self, path: str, traceparent: str | None) -> tuple[Span, str]:
+        """The server span of a call of method `path`, and its trace.
 
-        A valid `traceparent` decides whether it is recorded; without one, the
-        sample ratio does. Ends in `end`.
+        A valid `traceparent` decides whether the span is recorded; without one,
+        the sample ratio does. The trace is 32 hexadecimal digits, known for an
+        unsampled call too; empty for a call without one. Ends in `end`.
         """
-        parts = TRACEPARENT.fullmatch(traceparent) if traceparent else None
-        if parts is None:
-            return self._start(path, Context()) if random.random() < self._ratio else INVALID_SPAN
-        if parts[3][1] not in "13579bdf":
-            return INVALID_SPAN
-        return self._start(path, set_span_in_context(NonRecordingSpan(_span_context(parts)), Context()))
+        parent = TRACEPARENT.fullmatch(traceparent) if traceparent else None
+        if parent is None:
+            if random.random() >= self._ratio:
+                return INVALID_SPAN, ""
+            span = self._start(path, Context())
+            return span, f"{span.get_span_context().trace_id:032x}"
+        trace_id = parent[1]
+        if parent[3][1] not in "13579bdf":
+            return INVALID_SPAN, trace_id
+        context = set_span_in_context(NonRecordingSpan(_span_context(parent)), Context())
+        return self._start(path, context), trace_id
 
     def end(self, path: str, span: Span, code: int, seconds: float) -> None:
         """Ends the span and counts the call; `code` is gRPC's number."""
@@ -144,20 +150,6 @@ class Telemetry:
             kind=SpanKind.SERVER,
             attributes={"rpc.system.name": "grpc", "rpc.method": path[1:]},
         )
-
-
-def parse_traceparent(header: str) -> SpanContext | None:
-    """W3C's traceparent; None when it is malformed, as the standard asks."""
-    parts = TRACEPARENT.fullmatch(header)
-    return _span_context(parts) if parts else None
-
-
-def trace_id_of(span: Span, traceparent: str | None) -> str:
-    """The call's trace, sampled or not: 32 hexadecimal digits, empty without one."""
-    if span is not INVALID_SPAN:
-        return f"{span.get_span_context().trace_id:032x}"
-    parts = TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    return parts[1] if parts else ""
 
 
 def _span_context(parts: re.Match[str]) -> SpanContext:

@@ -1,6 +1,7 @@
 """The shell around the queue: who is answered, by whom, and what a caller's end does to others."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -210,3 +211,17 @@ async def test_closing_answers_those_who_wait() -> None:
     with pytest.raises(HeadraceError, match="MODEL_NOT_READY"):
         await waiting
     assert numbers(await running) == [0.0]
+
+
+async def test_an_answered_request_leaves_nothing_behind() -> None:
+    """Its tensors go with its last reference, not when the garbage collector comes by."""
+    async with batching(Doubling()) as batcher:
+        gc.collect()
+        gc.disable()
+        try:
+            await asyncio.gather(*(batcher.submit(work(float(i)), call(), None) for i in range(4)))
+            await asyncio.sleep(0)
+            left = [one for one in gc.get_objects() if isinstance(one, Work | Outcome)]
+        finally:
+            gc.enable()
+    assert left == []

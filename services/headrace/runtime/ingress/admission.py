@@ -8,7 +8,6 @@ from headrace.runtime.ingress.core.head import RequestMetadata, is_gzip, timeout
 from headrace.runtime.ingress.exchange import Exchange, Line
 from headrace.runtime.ingress.service import Service
 from headrace.runtime.rpc import ANONYMOUS, Call, Caller
-from headrace.runtime.telemetry import trace_id_of
 
 Headers = list[tuple[bytes, bytes]]
 Values = dict[bytes, bytes]
@@ -30,7 +29,7 @@ def begin(service: Service, line: Line, path: bytes, values: Values, now: float)
         raise HeadraceError("METHOD_UNKNOWN", f"there is no method {name}", {"method": name})
     header = values.get(b"traceparent")
     traceparent = None if header is None else header.decode("latin-1")
-    span = service.telemetry.begin(method.path, traceparent)
+    span, trace_id = service.telemetry.begin(method.path, traceparent)
     call = Call(
         method.path,
         RequestMetadata(values),
@@ -38,7 +37,7 @@ def begin(service: Service, line: Line, path: bytes, values: Values, now: float)
         now,
         transport="h1",
         span=span,
-        trace_id=trace_id_of(span, traceparent),
+        trace_id=trace_id,
     )
     return Exchange(service, line, method, call)
 
