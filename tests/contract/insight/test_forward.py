@@ -1,6 +1,7 @@
 """Spans on their way through insight to other OTLP receivers, well and ill."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -211,6 +212,16 @@ async def test_a_dead_receiver_does_not_keep_insight_from_ending() -> None:
     ):
         fanout.offer(otlp_request(otlp_span(1, 1), otlp_span(1, 2)))
     assert drops("stopped") == 2
+
+
+async def test_what_was_never_reached_is_not_given_up() -> None:
+    """A port that accepts and then says nothing took no spans: they wait, however long an answer may take."""
+    metrics, drops = counted()
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        async with forwarding([address], metrics, queue_bytes=MIB, answer_s=0.05, flush_s=0.5) as fanout:
+            fanout.offer(otlp_request(otlp_span(1, 1)))
+    assert (drops("unanswered"), drops("stopped")) == (0, 1)
 
 
 async def test_an_insight_that_keeps_nothing_says_so(
