@@ -7,7 +7,9 @@ import pytest
 
 from headrace.insight.v1.insight_service_pb2 import ListTracesRequest
 from tests.conftest import MeshOf
-from tests.support.mesh import CALL_TIMEOUT_S, Mesh, MeshOptions, bearer
+from tests.support.cache import ROOT
+from tests.support.commands import run
+from tests.support.mesh import CALL_TIMEOUT_S, Mesh, MeshOptions, bearer, environment, headrace_command
 from tests.support.receiver import Receiver, receiving
 from tests.support.requests import distinct_rows, linear
 from tests.support.traces import EXPORT_WITHIN_S, links_to, trace
@@ -73,4 +75,8 @@ def test_instead_of_insight(mesh_of: MeshOf, receiver: Receiver) -> None:
     with mesh.insight() as stub, pytest.raises(grpc.RpcError) as raised:
         stub.ListTraces(ListTracesRequest(), timeout=CALL_TIMEOUT_S, metadata=bearer(mesh.operator_token))
     assert raised.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    shown = run(
+        headrace_command("trace", "last", "--state-dir", mesh.state_dir), env=environment({}), cwd=ROOT
+    )
+    assert (shown.returncode, "keeps no traces" in shown.stderr) == (1, True)
     assert not (mesh.state_dir / "traces.sqlite3").exists()
