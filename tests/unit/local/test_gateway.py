@@ -69,8 +69,8 @@ def test_the_hot_path_names_the_cluster_of_model_infer(hot_path: str, cluster: s
     """ModelInfer and REST go where `hot_path` says; the rest is not moved."""
     routes = http(rendered(hot_path=hot_path))["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]  # YAML
     clusters = [route["route"]["cluster"] for route in routes if "route" in route]
-    assert [clusters[0], clusters[1], clusters[-1]] == [cluster] * 3
-    assert set(clusters[2:-1]) == {GRPC}
+    assert [*clusters[:3], clusters[-1]] == [cluster] * 4
+    assert set(clusters[3:-1]) == {GRPC}
 
 
 def test_the_access_log_is_off_by_default() -> None:
