@@ -5,11 +5,12 @@ directory of its own), so a request passes the same filters: token, limits,
 transcoder, tracing. Only what answers is another.
 """
 
+import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -73,7 +74,7 @@ def _behind_gateway(
     with ExitStack() as stack:
         log = stack.enter_context((folder / "log").open("wb"))
         stack.enter_context(_process(command, log))
-        stack.enter_context(_process(gateway.command(ENVOY, settings), log))
+        stack.enter_context(_process(gateway.command(ENVOY, settings), log, gateway.ENVIRONMENT))
         _until_answered(target, folder / "log")
         yield target
 
@@ -87,10 +88,15 @@ def _settings(mesh: Mesh, folder: Path, hot_path: Literal["h1", "h2"]) -> gatewa
 
 
 @contextmanager
-def _process(command: Sequence[str], log: IO[bytes]) -> Iterator[None]:
+def _process(
+    command: Sequence[str], log: IO[bytes], extra: Mapping[str, str] | None = None
+) -> Iterator[None]:
     # A session of its own, as the supervisor gives the mesh's processes: Linux
     # shares the cores out by session first (autogroup).
-    with subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process:
+    environment = {**os.environ, **(extra or {})}
+    with subprocess.Popen(
+        command, stdout=log, stderr=log, env=environment, start_new_session=True
+    ) as process:
         try:
             yield
         finally:

@@ -133,6 +133,14 @@ def descriptor_set() -> bytes:
     return files_of.SerializeToString()
 
 
+ENVIRONMENT = {
+    # Envoy's allocator has caches per processor only where glibc leaves it the
+    # kernel's restartable sequences: 5 % less time for a request.
+    "GLIBC_TUNABLES": "glibc.pthread.rseq=0",
+}
+"""What Envoy's process wants besides the environment of its parent."""
+
+
 def command(envoy: Path, settings: GatewaySettings) -> list[str]:
     """The command that runs the gateway, in the foreground, logging on stderr."""
     return [

@@ -18,7 +18,17 @@ from headrace.local.ports import HOST
 from headrace.local.statedir import StateDir
 
 GATEWAY, INFERENCE, INSIGHT = "gateway", "inference", "insight"
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "GLIBC_TUNABLES",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,10 @@ class Plan:
             GATEWAY,
             GATEWAY,
             tuple(command),
-            {name: self.environ[name] for name in INHERITED if name in self.environ},
+            {
+                **gateway.ENVIRONMENT,
+                **{name: self.environ[name] for name in INHERITED if name in self.environ},
+            },
             f"{HOST}:{port}",
             (port,),
             self.state.log(GATEWAY),

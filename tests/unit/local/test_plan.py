@@ -7,6 +7,7 @@ import pytest
 
 from headrace.inference.settings import InferenceSettings
 from headrace.insight.settings import Settings as InsightSettings
+from headrace.local import gateway
 from headrace.local.config.reading import parse
 from headrace.local.plan import Plan
 from headrace.local.statedir import StateDir
@@ -77,7 +78,10 @@ def test_environment_wins_over_the_file() -> None:
 
 def test_envoy_gets_no_secrets() -> None:
     """Envoy's environment has what a program needs, and nothing that the user's holds besides."""
-    assert plan("", PATH="/bin", AWS_SECRET_ACCESS_KEY="x").gateway_spec(8080).env == {"PATH": "/bin"}
+    assert plan("", PATH="/bin", AWS_SECRET_ACCESS_KEY="x").gateway_spec(8080).env == {
+        **gateway.ENVIRONMENT,
+        "PATH": "/bin",
+    }
 
 
 def test_limits() -> None:

@@ -22,7 +22,7 @@ from headrace.runtime.ingress.core.faults import WireFault
 from headrace.runtime.ingress.core.framing import inflate
 from headrace.runtime.ingress.core.head import ACCEPTED
 from headrace.runtime.ingress.responder import Link, Responder
-from headrace.runtime.ingress.service import Service
+from headrace.runtime.ingress.service import Expiring, Service
 from headrace.runtime.rpc import Call, Method, serialized
 
 # Envoy retries no answer that carries it: a refusal must not come back as more load.
@@ -51,14 +51,14 @@ class Line(Link, Protocol):
 class Exchange:
     """A call, its answer and what it holds of the byte budget."""
 
-    __slots__ = ("_line", "_responder", "_service", "_task", "_timer", "call", "gzip", "method", "reserved")
+    __slots__ = ("_due", "_line", "_responder", "_service", "_task", "call", "gzip", "method", "reserved")
 
     def __init__(self, service: Service, line: Line, method: Method, call: Call) -> None:
         self._service = service
         self._line = line
         self._responder = Responder(line)
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._due: set[Expiring] | None = None
         self.method = method
         self.call = call
         self.gzip = False
@@ -78,7 +78,7 @@ class Exchange:
             if remaining <= 0.0:
                 self.expire()
                 return
-            self._timer = self._service.loop.call_later(remaining, self.expire)
+            self._due = self._service.expire_in(self, remaining)
         self._task = self._service.loop.create_task(self._run(message, compressed_size))
         self._service.tasks.add(self._task)
         self._task.add_done_callback(self._task_done)
@@ -168,8 +168,8 @@ class Exchange:
             responder.whole(failure(reason, close=self._line.last(), trailing=trailing))
 
     def _settle(self, code: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._due is not None:
+            self._due.discard(self)
         call, service = self.call, self._service
         service.telemetry.end(call.method, call.span, code, service.clock.monotonic() - call.arrived)
 
