@@ -1,11 +1,14 @@
 """A hot ingress on a real socket, and a client that writes bytes as it likes."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
@@ -41,6 +44,15 @@ class Reply:
     @property
     def grpc_status(self) -> int:
         return int({**self.headers, **self.trailers}["grpc-status"])
+
+    @property
+    def reason(self) -> str:
+        """The ErrorInfo's reason of an error."""
+        text = {**self.headers, **self.trailers}["grpc-status-details-bin"]
+        status = Status.FromString(base64.b64decode(text + "=" * (-len(text) % 4)))
+        info = ErrorInfo()
+        assert status.details[0].Unpack(info)
+        return info.reason
 
     @property
     def messages(self) -> list[ModelInferResponse]:
