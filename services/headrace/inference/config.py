@@ -33,7 +33,7 @@ SERVED = {
     "response_cache",
     "default_model_filename",
 }
-SERVED_BATCHING = {"max_queue_delay_microseconds", "default_queue_policy"}
+SERVED_BATCHING = {"max_queue_delay_microseconds", "default_queue_policy", "preferred_batch_size"}
 SERVED_TENSOR = {"name", "data_type", "dims"}
 
 EAGER = "headrace_eager"
@@ -84,6 +84,12 @@ def _refuse_unserved(file: Path, config: ModelConfig) -> None:
             fields.append(f"instance_group[{i}].kind")
     if fields:
         raise ConfigError(f"{file}: not served: {', '.join(fields)}")
+    for size in config.dynamic_batching.preferred_batch_size:
+        if not 1 <= size <= config.max_batch_size:
+            raise ConfigError(
+                f"{file}: dynamic_batching.preferred_batch_size: expected 1 to max_batch_size"
+                f" ({config.max_batch_size}), got {size}"
+            )
     if not config.input or not config.output:
         raise ConfigError(f"{file}: input and output must be declared")
 
@@ -106,6 +112,7 @@ def policy_of(config: ModelConfig) -> BatchPolicy:
         max_delay_s=(batching.max_queue_delay_microseconds or DEFAULT_MAX_DELAY_US) / 1e6,
         eager=config.parameters[EAGER].string_value != "false" if EAGER in config.parameters else True,
         max_queue=batching.default_queue_policy.max_queue_size or DEFAULT_MAX_QUEUE,
+        preferred=tuple(batching.preferred_batch_size),
     )
 
 

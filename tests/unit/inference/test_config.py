@@ -58,10 +58,10 @@ def test_the_folder_sets_its_batching(tmp_path: Path) -> None:
     """In Triton's words."""
     own = config(
         tmp_path / "m",
-        "instance_group { count: 3 kind: KIND_CPU } dynamic_batching { max_queue_delay_microseconds: 500"
+        "instance_group { count: 3 kind: KIND_CPU } dynamic_batching { preferred_batch_size: [2, 4] max_queue_delay_microseconds: 500"
         " default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 2000000 } }",
     )
-    assert policy_of(own) == BatchPolicy(8, 0.0005, eager=True, max_queue=7)
+    assert policy_of(own) == BatchPolicy(8, 0.0005, eager=True, max_queue=7, preferred=(2, 4))
     assert (timeout_s(own), instances_of(own, 2)) == (2.0, 3)
 
 
@@ -81,7 +81,8 @@ def test_an_operator_overrides_the_folder(tmp_path: Path) -> None:
     ("more", "field"),
     [
         ("sequence_batching {}", "sequence_batching"),
-        ("dynamic_batching { preferred_batch_size: 4 }", "dynamic_batching.preferred_batch_size"),
+        ("dynamic_batching { preserve_ordering: true }", "dynamic_batching.preserve_ordering"),
+        ("dynamic_batching { preferred_batch_size: 9 }", "dynamic_batching.preferred_batch_size"),
         ("instance_group { kind: KIND_GPU }", r"instance_group\[0\].kind"),
         ('input { name: "z" data_type: TYPE_FP32 dims: 1 optional: true }', r"input\[1\].optional"),
         ("nonsense: 1", "nonsense"),

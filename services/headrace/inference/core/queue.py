@@ -19,13 +19,16 @@ class BatchPolicy:
     `max_delay_s` is an upper bound, counted from the arrival of the batch's
     first request. An `eager` model's idle instance takes what is there at once;
     otherwise it waits for `max_batch_size` rows or the end of the delay.
-    `max_queue` bounds the requests that wait, exactly.
+    `max_queue` bounds the requests that wait, exactly. `preferred` sizes are the
+    ones that the model runs best at: of what waits, the largest of them that can
+    be filled is taken; where none can, all of it.
     """
 
     max_batch_size: int = 32
     max_delay_s: float = 0.1
     eager: bool = True
     max_queue: int = 4096
+    preferred: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -140,17 +143,30 @@ class BatchQueue(Generic[T]):
     def _cut(self, bucket: "OrderedDict[T, None]", now: float, why: str, expired: list[T]) -> Cut[T]:
         items: list[T] = []
         rows = 0
+        size = self._size_for(bucket)
         while bucket:
             item = next(iter(bucket))
             if item.deadline is not None and item.deadline <= now:
                 expired.append(item)
-            elif not items or rows + item.rows <= self._policy.max_batch_size:
+            elif not items or rows + item.rows <= size:
                 items.append(item)
                 rows += item.rows
             else:
                 break
             self._remove(item, bucket)
-        return Cut(items, rows, "full" if rows >= self._policy.max_batch_size else why)
+        return Cut(items, rows, "full" if rows >= size else why)
+
+    def _size_for(self, bucket: "OrderedDict[T, None]") -> int:
+        """How many rows the next batch of this bucket is to have at the most."""
+        largest = self._policy.max_batch_size
+        if not self._policy.preferred:
+            return largest
+        rows = 0
+        for item in bucket:
+            rows += item.rows
+            if rows >= largest:
+                break
+        return max((size for size in self._policy.preferred if size <= rows), default=largest)
 
     def _drop_late_heads(self, bucket: "OrderedDict[T, None]", now: float, expired: list[T]) -> None:
         while bucket:

@@ -57,6 +57,13 @@ def test_a_batch_never_passes_its_maximum() -> None:
     assert [queue.take(1.0).cut.items for _ in range(2)] == [[small], [large, late]]  # type: ignore[union-attr]
 
 
+def test_a_preferred_size_is_taken_where_it_can_be_filled() -> None:
+    """The largest that what waits can fill; all of it where none can be; never a wait for it."""
+    policy = BatchPolicy(max_batch_size=8, preferred=(2, 4))
+    queue = filled(policy, *(item(float(i)) for i in range(7)))
+    assert [cut.rows for cut in iter(lambda: queue.take(9.0).cut, None)] == [4, 2, 1]
+
+
 def test_requests_of_different_shapes_never_share_a_batch() -> None:
     """The bucket that has waited longest goes first."""
     a, b, c = item(0.0, bucket="a"), item(0.1, bucket="b"), item(0.2, bucket="a")
