@@ -3,6 +3,7 @@
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from headrace.runtime.ingress.core.faults import WireFault
 
@@ -37,6 +38,7 @@ class RequestMetadata(Mapping[str, str | bytes]):
         return len(self._values)
 
 
+@lru_cache(maxsize=256)  # clients have few time-outs, and Envoy's own is one
 def timeout_s(text: bytes) -> float:
     """`grpc-timeout` in seconds: at most eight digits and a unit."""
     match = _TIMEOUT.fullmatch(text)
