@@ -65,7 +65,7 @@ def execute(backend: Backend, works: Sequence[Work]) -> Executed:
         after = time.monotonic_ns()
         answers: list[Answer | None] = list(_split(backend, outputs, works))
         return Executed(answers, started, before, after, time.monotonic_ns())
-    except Exception as error:
+    except Exception as error:  # the root of an instance's work: a model may raise anything
         log.error("model failed", model=backend.signature.model, requests=len(works), exc_info=error)
         return _one_by_one(backend, works, started)
 

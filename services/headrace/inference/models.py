@@ -136,7 +136,7 @@ async def serving_models(
     for name in loader.names():
         try:
             loaded = await asyncio.to_thread(loader.load, name)
-        except Exception as error:
+        except Exception as error:  # a model file may fail in any way; the others serve on
             log.error("model not loaded", model=name, exc_info=error)
             failures[name] = str(error)
             continue
