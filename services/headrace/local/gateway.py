@@ -44,6 +44,7 @@ class GatewaySettings:
     `run_dir` holds the sockets, `config_dir` the files that `write` and
     `write_endpoints` make. Rates are per second and also the burst. A request
     without a deadline ends after `max_deadline_s`, as does one with a later one.
+    A connection may give up `max_resets` calls a second, and ten seconds' worth at once.
     `access_log` is a file, None for no log.
     """
 
@@ -56,6 +57,7 @@ class GatewaySettings:
     cors_origins: tuple[str, ...] = ()
     tenant_rate: int = 20_000
     address_rate: int = 50_000
+    max_resets: int = 1_000
     max_tenants: int = 10_000
     max_addresses: int = 100_000
     max_tokens: int = 10_000
@@ -196,6 +198,8 @@ def _values(settings: GatewaySettings) -> Mapping[str, str]:
         "access_log": _access_log(settings.access_log),
         "tenant_rate": settings.tenant_rate,
         "address_rate": settings.address_rate,
+        "max_resets": settings.max_resets,
+        "max_resets_at_once": 10 * settings.max_resets,
         "max_tenants": settings.max_tenants,
         "max_addresses": settings.max_addresses,
         "max_tokens": settings.max_tokens,

@@ -1,0 +1,1 @@
+"""The cache: answers that were computed before, on three levels."""
