@@ -5,12 +5,15 @@ file, never ignored: a model that runs differently from what its configuration
 says is worse than one that does not load.
 """
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from google.protobuf import text_format
 
 from headrace.inference.core.queue import BatchPolicy
-from headrace.inference.core.tensors import MAX_RANK, Signature, TensorSpec
+from headrace.inference.core.tensors import DTYPES, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
 from headrace.inference.settings import ModelOverride
 from headrace.inference.v2.model_config_pb2 import (
     DataType,
@@ -38,6 +41,12 @@ SERVED_TENSOR = {"name", "data_type", "dims"}
 
 EAGER = "headrace_eager"
 """The parameter that makes a model wait for its delay although an instance is idle: "false"."""
+
+WITHIN = "headrace_within."
+"""Before an input's name: the parameter with its lowest and highest value, "0:30521"."""
+
+LONGEST = "headrace_longest."
+"""Before an input's name: the parameter with the most that a dimension of -1 may have, "512"."""
 
 DEFAULT_MAX_DELAY_US = 100_000
 DEFAULT_MAX_QUEUE = 4096
@@ -92,13 +101,44 @@ def _refuse_unserved(file: Path, config: ModelConfig) -> None:
             )
     if not config.input or not config.output:
         raise ConfigError(f"{file}: input and output must be declared")
+    _refuse_bad_bounds(file, config)
+
+
+def _refuse_bad_bounds(file: Path, config: ModelConfig) -> None:
+    types = {tensor.name: _datatype(tensor) for tensor in config.input}
+    for key, parameter in config.parameters.items():
+        for prefix, problem in ((WITHIN, _within_problem), (LONGEST, _longest_problem)):
+            if not key.startswith(prefix):
+                continue
+            name = key.removeprefix(prefix)
+            expected = problem(parameter.string_value, types[name]) if name in types else "an input's name"
+            if expected:
+                raise ConfigError(
+                    f"{file}: parameters {key!r}: expected {expected}, got {parameter.string_value!r}"
+                )
+
+
+def _within_problem(text: str, datatype: str) -> str:
+    """What was expected of a `WITHIN` parameter; empty when it is that."""
+    dtype = DTYPES.get(datatype)
+    if dtype is None or dtype.kind not in "iu":
+        return f"no range for an input of {datatype}"
+    if not re.fullmatch(r"-?\d{1,20}:-?\d{1,20}", text):
+        return "LOWEST:HIGHEST"
+    low, high = _range(text)
+    limits = np.iinfo(dtype)
+    return "" if limits.min <= low <= high <= limits.max else f"two values of {datatype}, the lower one first"
+
+
+def _longest_problem(text: str, _datatype: str) -> str:
+    return "" if re.fullmatch(r"[1-9]\d{0,8}", text) else "a size of at least 1"
 
 
 def signature_of(config: ModelConfig) -> Signature:
     """What the model takes and gives."""
     return Signature(
         config.name,
-        tuple(_spec(tensor) for tensor in config.input),
+        tuple(_bounded(_spec(tensor), config) for tensor in config.input),
         tuple(_spec(tensor) for tensor in config.output),
         config.max_batch_size,
     )
@@ -149,5 +189,24 @@ def override(config: ModelConfig, change: ModelOverride) -> ModelConfig:
 
 
 def _spec(tensor: ModelInput | ModelOutput) -> TensorSpec:
+    return TensorSpec(tensor.name, _datatype(tensor), tuple(tensor.dims))
+
+
+def _bounded(spec: TensorSpec, config: ModelConfig) -> TensorSpec:
+    within, longest = WITHIN + spec.name, LONGEST + spec.name
+    parameters = config.parameters
+    return replace(
+        spec,
+        within=_range(parameters[within].string_value) if within in parameters else None,
+        longest=int(parameters[longest].string_value) if longest in parameters else MAX_ELEMENTS,
+    )
+
+
+def _range(text: str) -> tuple[int, int]:
+    low, _, high = text.partition(":")
+    return int(low), int(high)
+
+
+def _datatype(tensor: ModelInput | ModelOutput) -> str:
     datatype = DataType.Name(tensor.data_type).removeprefix("TYPE_")
-    return TensorSpec(tensor.name, "BYTES" if datatype == "STRING" else datatype, tuple(tensor.dims))
+    return "BYTES" if datatype == "STRING" else datatype

@@ -15,6 +15,7 @@ from headrace.inference.core.tensors import (
     Signature,
     Value,
     elements,
+    range_problem,
     shape_problem,
     split_strings,
 )
@@ -53,6 +54,7 @@ class Decoder:
         self._signature = signature
         self._specs = {spec.name: spec for spec in signature.inputs}
         self._known: dict[tuple[str, str, tuple[int, ...]], int] = {}
+        self._bounded = any(spec.within is not None for spec in signature.inputs)
         self._every_output = tuple(range(len(signature.outputs)))
 
     def decode(self, request: ModelInferRequest) -> Work:
@@ -79,6 +81,8 @@ class Decoder:
                 raise self._invalid(f"inputs[{i}].contents", "expected none beside raw_input_contents")
             raw = raws[i]
             found[name] = shape, raw if len(raw) == size else self._other(i, name, shape, raw)
+        if self._bounded:
+            self._check_values(request, found)
         return self._work(found)
 
     def outputs(self, request: ModelInferRequest) -> tuple[int, ...]:
@@ -161,6 +165,20 @@ class Decoder:
             return packed(list(values), datatype)
         except (OverflowError, ValueError):
             raise self._invalid(field, f"a value is out of {datatype}'s range") from None
+
+    def _check_values(
+        self, request: ModelInferRequest, found: dict[str, tuple[tuple[int, ...], Value]]
+    ) -> None:
+        """Raises TENSOR_INVALID for the first input with a value out of its range."""
+        for i, tensor in enumerate(request.inputs):
+            raw = found[tensor.name][1]
+            if isinstance(raw, list):  # strings have no range
+                continue
+            problem = range_problem(self._specs[tensor.name], raw)
+            if problem:
+                typed = f"inputs[{i}].contents.{CONTENTS.get(tensor.datatype)}"
+                field = f"raw_input_contents[{i}]" if request.raw_input_contents else typed
+                raise self._invalid(field, f"{problem} for input {tensor.name!r}")
 
     def _work(self, found: dict[str, tuple[tuple[int, ...], Value]]) -> Work:
         try:

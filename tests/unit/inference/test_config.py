@@ -101,3 +101,43 @@ def test_a_folder_without_inputs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").write_text('backend: "onnxruntime"')
     with pytest.raises(ConfigError, match="must be declared"):
         read_config(tmp_path)
+
+
+INTEGERS = TEXT.replace("TYPE_STRING", "TYPE_INT8")
+
+
+def bounded(folder: Path, key: str, value: str, text: str = INTEGERS) -> ModelConfig:
+    folder.mkdir()
+    parameter = f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'
+    (folder / "config.pbtxt").write_text(text + parameter)
+    return read_config(folder)
+
+
+def test_an_input_may_have_bounds(tmp_path: Path) -> None:
+    """Of its values and of its free dimensions, by parameters that other servers pass over."""
+    (within,) = signature_of(bounded(tmp_path / "a", "headrace_within.x", "-1:127")).inputs
+    (longest,) = signature_of(bounded(tmp_path / "b", "headrace_longest.x", "512")).inputs
+    assert (within.within, longest.longest) == ((-1, 127), 512)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("headrace_within.x", "0:128", "two values of INT8"),
+        ("headrace_within.x", "1:0", "the lower one first"),
+        ("headrace_within.x", "0-1", "LOWEST:HIGHEST, got '0-1'"),
+        ("headrace_within.q", "0:1", "an input's name"),
+        ("headrace_longest.x", "0", "a size of at least 1"),
+        ("headrace_longest.q", "1", "an input's name"),
+    ],
+)
+def test_a_bad_bound_is_named(tmp_path: Path, key: str, value: str, words: str) -> None:
+    """The parameter, what was expected, what stands there."""
+    with pytest.raises(ConfigError, match=f"parameters '{key}': expected .*{words}"):
+        bounded(tmp_path / "m", key, value)
+
+
+def test_only_integers_have_a_range(tmp_path: Path) -> None:
+    """Strings have none, and floats would need a rule for NaN."""
+    with pytest.raises(ConfigError, match="no range for an input of BYTES"):
+        bounded(tmp_path / "m", "headrace_within.x", "0:1", TEXT)

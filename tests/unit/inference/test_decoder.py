@@ -95,6 +95,52 @@ def test_a_bad_tensor_is_named(change, field: str, words: str) -> None:  # type:
     assert words in why
 
 
+BOUNDED = Signature(
+    "bounded",
+    (TensorSpec("mask", "INT32", (-1,)), TensorSpec("ids", "INT64", (-1,), longest=3, within=(0, 99))),
+    (TensorSpec("y", "FP32", (3,)),),
+    4,
+)
+
+
+def ids(*values: int) -> ModelInferRequest:
+    raw = np.array(values, np.int64).tobytes()
+    return request(mask=("INT32", [1, 5], bytes(20)), ids=("INT64", [1, len(values)], raw))
+
+
+@pytest.mark.parametrize("value", [0, 99])
+def test_a_range_has_both_its_ends(value: int) -> None:
+    """The lowest and the highest value are allowed, and so is no value at all."""
+    assert Decoder(BOUNDED).decode(ids(5, value)).rows == 1
+    assert Decoder(BOUNDED).decode(ids()).rows == 1
+
+
+@pytest.mark.parametrize("value", [-1, 100, -(2**63), 2**63 - 1])
+def test_a_value_out_of_range_is_named(value: int) -> None:
+    """Before it is batched: which tensor, which values it takes, which one came."""
+    field, why = refused(ids(5, value, 7), BOUNDED)
+    assert field == "raw_input_contents[1]"
+    assert why == f"expected values from 0 to 99, got {value} for input 'ids'"
+
+
+def test_typed_values_have_the_same_range() -> None:
+    """The field that is named is the one that the client filled."""
+    message = ModelInferRequest()
+    message.inputs.add(name="ids", datatype="INT64", shape=[1, 1]).contents.int64_contents.append(100)
+    mask = message.inputs.add(name="mask", datatype="INT32", shape=[1, 1])
+    mask.contents.int_contents.append(-100)
+    assert refused(message, BOUNDED)[0] == "inputs[0].contents.int64_contents"
+
+
+def test_a_free_dimension_may_have_an_end() -> None:
+    """The input that has one, and no other."""
+    field, why = refused(ids(1, 2, 3, 4), BOUNDED)
+    assert (field, why) == (
+        "inputs[1].shape",
+        "expected free dimensions of at most 3, got [1, 4] for input 'ids'",
+    )
+
+
 def test_rows_must_agree() -> None:
     """Inputs of one request have the same number of rows."""
     message = request(ids=("INT64", [1, 3], bytes(24)), x=("FP32", [2, 2], bytes(16)))

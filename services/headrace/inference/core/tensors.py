@@ -38,15 +38,18 @@ Value = bytes | list[bytes]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A tensor as the model declares it; dims of -1 take any size.
+    """A tensor as the model declares it; dims of -1 take any size up to `longest`.
 
-    `dims` leaves out the batch dimension of a model that batches.
+    `dims` leaves out the batch dimension of a model that batches. `within`
+    has the lowest and the highest value allowed, of integers only; None: all.
     """
 
     name: str
     datatype: str
     dims: tuple[int, ...]
     optional: bool = False
+    longest: int = MAX_ELEMENTS
+    within: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,21 @@ def shape_problem(spec: TensorSpec, shape: tuple[int, ...], max_batch_size: int)
         return "expected at least 1 row, got 0"
     if elements(shape) > MAX_ELEMENTS:
         return f"expected at most {MAX_ELEMENTS} elements, got {elements(shape)}"
+    if any(want == -1 and size > spec.longest for want, size in zip(spec.dims, dims, strict=True)):
+        return f"expected free dimensions of at most {spec.longest}, got {list(shape)}"
     return ""
+
+
+def range_problem(spec: TensorSpec, raw: bytes) -> str:
+    """What is wrong with the integers in `raw` as values of `spec`; empty when nothing is."""
+    if spec.within is None or not raw:
+        return ""
+    low, high = spec.within
+    values = np.frombuffer(raw, DTYPES[spec.datatype])
+    least, most = int(values.min()), int(values.max())
+    if low <= least and most <= high:
+        return ""
+    return f"expected values from {low} to {high}, got {least if least < low else most}"
 
 
 def split_strings(raw: bytes, count: int) -> list[bytes] | str:

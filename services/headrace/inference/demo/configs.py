@@ -3,6 +3,7 @@
 No instance group: the server starts as many one-thread instances as it has cores for.
 """
 
+from headrace.inference.config import LONGEST, WITHIN
 from headrace.inference.demo import linear, minilm
 from headrace.inference.v2.model_config_pb2 import (
     TYPE_FP32,
@@ -56,7 +57,15 @@ def magika_config(name: str) -> ModelConfig:
 
 
 def encoder_config(name: str) -> ModelConfig:
-    """Token ids in, embedding out; not cacheable itself, `minilm` above it is."""
+    """Token ids in, embedding out; not cacheable itself, `minilm` above it is.
+
+    The bounds are those of the graph's tables: beyond them a look-up fails, or takes a row from the end.
+    """
+    bounds = {
+        f"{WITHIN}input_ids": f"0:{minilm.VOCABULARY - 1}",
+        f"{LONGEST}input_ids": str(minilm.MAX_TOKENS),
+        f"{LONGEST}attention_mask": str(minilm.MAX_TOKENS),
+    }
     return ModelConfig(
         name=name,
         backend="onnxruntime",
@@ -67,6 +76,7 @@ def encoder_config(name: str) -> ModelConfig:
         ],
         output=[ModelOutput(name="embedding", data_type=TYPE_FP32, dims=[minilm.HIDDEN])],
         dynamic_batching=_batching(max_queue=4096, timeout_s=30, preferred=_ENCODER_BEST),
+        parameters={key: ModelParameter(string_value=text) for key, text in bounds.items()},
     )
 
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from headrace.inference.demo.graph import GraphWriter
 
 HIDDEN = 384
+VOCABULARY = 30522
 MAX_TOKENS = 512
 _LAYERS = 6
 _HEADS = 12

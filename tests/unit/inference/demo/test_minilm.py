@@ -1,10 +1,16 @@
 """`minilm-encoder`, checked without torch; test_minilm_torch.py compares it with torch."""
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 import pytest
 
+from headrace.inference.config import read_config, signature_of
+from headrace.inference.decoder import Decoder
 from headrace.inference.demo import minilm
+from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
+from headrace.runtime.errors import HeadraceError
 from tests.support.minilm import GOLDEN, TEXTS, Embedder
 
 
@@ -66,3 +72,41 @@ def test_the_longest_input_is_512_tokens(encoder: ort.InferenceSession) -> None:
     ids = np.full((1, minilm.MAX_TOKENS), 2003)
     (embedding,) = encoder.run(["embedding"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})
     np.testing.assert_allclose(np.linalg.norm(embedding), 1, atol=1e-5)
+
+
+def request(ids: list[int]) -> ModelInferRequest:
+    message = ModelInferRequest()
+    for name, values in (("input_ids", ids), ("attention_mask", [1] * len(ids))):
+        message.inputs.add(name=name, datatype="INT64", shape=[1, len(ids)])
+        message.raw_input_contents.append(np.array(values, np.int64).tobytes())
+    return message
+
+
+def test_every_token_of_the_vocabulary_is_embedded(encoder: ort.InferenceSession, repository: Path) -> None:
+    """The first and the last one pass the check of the configuration, and the graph has both."""
+    decoder = Decoder(signature_of(read_config(repository / "minilm-encoder")))
+    ids = [0, minilm.VOCABULARY - 1]
+    assert decoder.decode(request(ids)).rows == 1
+    (embedding,) = encoder.run(["embedding"], {"input_ids": [ids], "attention_mask": [[1, 1]]})
+    np.testing.assert_allclose(np.linalg.norm(embedding), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        ([minilm.VOCABULARY], "expected values from 0 to 30521, got 30522 for input 'input_ids'"),
+        ([-1], "expected values from 0 to 30521, got -1 for input 'input_ids'"),
+        (
+            [0] * (minilm.MAX_TOKENS + 1),
+            "expected free dimensions of at most 512, got [1, 513] for input 'input_ids'",
+        ),
+    ],
+    ids=["too high", "negative", "too long"],
+)
+def test_no_token_beyond_the_tables_reaches_them(repository: Path, ids: list[int], problem: str) -> None:
+    """The caller is told; a look-up would fail the batch, or take a row from the table's end."""
+    decoder = Decoder(signature_of(read_config(repository / "minilm-encoder")))
+    with pytest.raises(HeadraceError) as error:
+        decoder.decode(request(ids))
+    assert error.value.reason == "TENSOR_INVALID"
+    assert error.value.violations[0].description == problem
