@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headrace/runtime/v1/error_reason.proto\x12\x13headrace.runtime.v1*\xb3\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_SCOPE_MISSING\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_HEADER_INVALID\x10\x03\x12 \n\x1c\x45RROR_REASON_MESSAGE_INVALID\x10\x04\x12\"\n\x1e\x45RROR_REASON_MESSAGE_TOO_LARGE\x10\x05\x12%\n!ERROR_REASON_ENCODING_UNSUPPORTED\x10\x06\x12\x1f\n\x1b\x45RROR_REASON_METHOD_UNKNOWN\x10\x07\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x08\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\t\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\n\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headrace/runtime/v1/error_reason.proto\x12\x13headrace.runtime.v1*\xf9\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_SCOPE_MISSING\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_HEADER_INVALID\x10\x03\x12 \n\x1c\x45RROR_REASON_MESSAGE_INVALID\x10\x04\x12\"\n\x1e\x45RROR_REASON_MESSAGE_TOO_LARGE\x10\x05\x12%\n!ERROR_REASON_ENCODING_UNSUPPORTED\x10\x06\x12\x1f\n\x1b\x45RROR_REASON_METHOD_UNKNOWN\x10\x07\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x08\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\t\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\n\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x0c\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_REVOKED\x10\r\x12$\n ERROR_REASON_REVOCATIONS_UNKNOWN\x10\x0e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.runtime.v1.error_r
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=64
-  _globals['_ERRORREASON']._serialized_end=499
+  _globals['_ERRORREASON']._serialized_end=569
 # @@protoc_insertion_point(module_scope)

@@ -64,6 +64,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A field of a request has a value that can't be served.
     Example metadata: {"field": "limit"}. Code: INVALID_ARGUMENT, with BadRequest.
     """
+    ERROR_REASON_TOKEN_REVOKED: _ErrorReason.ValueType  # 13
+    """The caller's token was revoked. Example metadata: {"token_id": "3f0c…"}. Code: UNAUTHENTICATED."""
+    ERROR_REASON_REVOCATIONS_UNKNOWN: _ErrorReason.ValueType  # 14
+    """The list of revoked tokens can't be had now, and the method is not one to be called without it.
+    Example metadata: {"scope": "operate"}. Code: UNAVAILABLE, with RetryInfo.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
@@ -111,5 +117,11 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 11
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 12
 """A field of a request has a value that can't be served.
 Example metadata: {"field": "limit"}. Code: INVALID_ARGUMENT, with BadRequest.
+"""
+ERROR_REASON_TOKEN_REVOKED: ErrorReason.ValueType  # 13
+"""The caller's token was revoked. Example metadata: {"token_id": "3f0c…"}. Code: UNAUTHENTICATED."""
+ERROR_REASON_REVOCATIONS_UNKNOWN: ErrorReason.ValueType  # 14
+"""The list of revoked tokens can't be had now, and the method is not one to be called without it.
+Example metadata: {"scope": "operate"}. Code: UNAVAILABLE, with RetryInfo.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
