@@ -114,6 +114,8 @@ class Boundary:
             with self._observed(method, context) as (call, outcome):
                 try:
                     self._admit(call, context)
+                    if not method.client_streaming:
+                        call.request_bytes = len(request)
                     answer = serialized(await method.handler(_request(method, request), call))
                     await _send_initial(call, context)
                     context.set_trailing_metadata(tuple(call.trailing))

@@ -42,7 +42,8 @@ class Call:
     `trailing` are sent with the answer; a handler appends to them. `initial`
     leaves before the first answer. `span` is the call's server span, one that
     records nothing when the trace is not sampled; `trace_id` is 32 lower-case
-    hexadecimal digits, empty without a trace.
+    hexadecimal digits, empty without a trace. `request_bytes` is the size of a
+    unary call's message: as it came (hot ingress), or inflated (grpc.aio).
     """
 
     method: str
@@ -55,6 +56,7 @@ class Call:
     trailing: list[tuple[str, str]] = field(default_factory=list)
     span: Span = INVALID_SPAN
     trace_id: str = ""
+    request_bytes: int = 0
 
     def remaining(self, now: float) -> float | None:
         """Seconds until the deadline, never negative; None without one."""

@@ -107,6 +107,7 @@ class Exchange:
             self._task.cancel()
 
     async def _run(self, message: bytes, compressed_size: int | None) -> None:
+        self.call.request_bytes = len(message)
         try:
             if compressed_size is not None:
                 message = inflate(message, compressed_size)
