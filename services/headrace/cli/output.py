@@ -7,13 +7,26 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from headrace.cli.errors import CliError
+from headrace.cli.program import NAME, program
 
 
 class Output:
-    """The two streams of one command."""
+    """The two streams of one command.
 
-    def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
+    Where a text for a person says `headrace …`, the name becomes the way in
+    which this command was called: `called_as`.
+    """
+
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        called_as: str | None = None,
+    ) -> None:
         self.as_json = as_json
+        self._called_as = called_as or program()
         self._out = out or sys.stdout
         self._err = err or sys.stderr
 
@@ -30,11 +43,11 @@ class Output:
     def text(self, text: str = "") -> None:
         """The answer for a person; nothing with --json."""
         if not self.as_json:
-            print(text, file=self._out, flush=True)
+            print(self._pastable(text), file=self._out, flush=True)
 
     def note(self, text: str) -> None:
         """Something besides the answer."""
-        print(text, file=self._err, flush=True)
+        print(self._pastable(text), file=self._err, flush=True)
 
     def progress(self, text: str) -> None:
         """What is being done now, on a terminal only."""
@@ -52,11 +65,16 @@ class Output:
 
     def failed(self, error: CliError) -> None:
         """The error: a document on stdout for a program, sentences on stderr for a person."""
-        self.document({"error": {"what": error.what, "why": error.why, "next": error.next_step}})
+        self.document(
+            {"error": {"what": error.what, "why": error.why, "next": self._pastable(error.next_step)}}
+        )
         self.note(f"{self._red('error')}: {error.what}")
         for line in error.why.splitlines():
             self.note(f"  why:  {line}")
         self.note(f"  next: {error.next_step}")
+
+    def _pastable(self, text: str) -> str:
+        return text.replace(f"`{NAME} ", f"`{self._called_as} ")
 
     def _red(self, text: str) -> str:
         coloured = self._err.isatty() and not os.environ.get("NO_COLOR")  # no-color.org

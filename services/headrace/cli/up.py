@@ -5,7 +5,6 @@ import json
 import os
 import select
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from headrace.cli.errors import CliError
 from headrace.cli.mesh import listed, services
 from headrace.cli.output import Output
+from headrace.cli.program import program, short
 from headrace.local.child import bound_to_us, identity_of
 from headrace.local.errors import StartFault
 from headrace.local.statedir import StateDir, SupervisorRecord, prepare
@@ -252,19 +252,11 @@ def commands_to_try(document: Document, state: StateDir) -> list[str]:
         else f" --state-dir {shlex.quote(str(_short(state.root)))}"
     )
     return [
-        f'{_program()} infer minilm --text "where does the water go?"{elsewhere}',
+        f'{program()} infer minilm --text "where does the water go?"{elsewhere}',
         f"curl -s {authorization} http://{gateway}/v2/models/minilm",
         f"grpcurl -plaintext {authorization} {gateway} list",
     ]
 
 
-def _program() -> str:
-    """How this command is called from here."""
-    if shutil.which("headrace"):
-        return "headrace"
-    script = Path(sys.executable).with_name("headrace")
-    return str(_short(script)) if script.exists() else f"{_short(Path(sys.executable))} -m headrace.cli"
-
-
 def _short(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return short(path, Path.cwd())

@@ -42,10 +42,10 @@ def test_usage(tmp_path: Path, arguments: list[str]) -> None:
     "arguments", [["status"], ["models"], ["infer", "minilm", "--text", "a"], ["trace", "last"]]
 )
 def test_no_mesh(tmp_path: Path, arguments: list[str]) -> None:
-    """Without a mesh: exit code 1, one document, and the command that starts one."""
+    """Without a mesh: exit code 1, one document, and the command that starts one, called as this one was."""
     done = headrace(*arguments, "--json", cwd=tmp_path)
     assert done.returncode == 1
-    assert "headrace up" in json.loads(done.stdout)["error"]["next"]
+    assert "python -m headrace.cli up`" in json.loads(done.stdout)["error"]["next"]
     assert "Traceback" not in done.stderr
 
 

@@ -34,6 +34,16 @@ def test_text_has_no_document() -> None:
     assert err.getvalue() == ""
 
 
+def test_a_command_in_a_text_can_be_pasted() -> None:
+    """It is called as this one was; what only looks like it is left alone."""
+    out, err = io.StringIO(), io.StringIO()
+    output = Output(as_json=False, out=out, err=err, called_as=".venv/bin/headrace")
+    output.text("`headrace down` ends it; headrace.yaml, `headrace`")
+    output.failed(CliError("it broke", "because", "see `headrace status`"))
+    assert out.getvalue() == "`.venv/bin/headrace down` ends it; headrace.yaml, `headrace`\n"
+    assert err.getvalue().splitlines()[-1] == "  next: see `.venv/bin/headrace status`"
+
+
 def test_error() -> None:
     """An error says what, why and what next: on stderr for a person, as a document for a program."""
     output, out, err = printed(as_json=True)
