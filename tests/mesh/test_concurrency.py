@@ -84,5 +84,5 @@ def test_two_replicas_share_the_callers(mesh_of: MeshOf, linear: Linear) -> None
             replicas.update(dict(call.trailing_metadata())["headrace-replica"] for call in calls)
             return replicas == {"inference-0", "inference-1"}
 
-        # `up` is ready with the first replica in rotation; the second follows within a second or two.
+        # `up` is ready with the first replica in rotation; the second follows at its first health check.
         eventually(both_answered, "both replicas answer")
