@@ -57,7 +57,7 @@ class InferenceSettings:
         reader = SettingsReader(values, PREFIX)
         settings = cls(
             listen=reader.text("LISTEN", "127.0.0.1:9100"),
-            metrics_listen=reader.text("METRICS_LISTEN", "127.0.0.1:9101"),
+            metrics_listen=reader.text_or_none("METRICS_LISTEN", "127.0.0.1:9101"),
             hot_socket=reader.path("HOT_SOCKET", None),
             grpc_socket=reader.path("GRPC_SOCKET", None),
             repository=reader.path("REPOSITORY", None) or Path("models"),

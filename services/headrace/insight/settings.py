@@ -40,7 +40,7 @@ class Settings:
         d = cls()
         settings = cls(
             listen=reader.text("LISTEN", d.listen),
-            metrics_listen=reader.text("METRICS_LISTEN", d.metrics_listen),
+            metrics_listen=reader.text_or_none("METRICS_LISTEN", d.metrics_listen),
             socket=reader.path("SOCKET", None),
             jwks=reader.path("JWKS", None) or d.jwks,
             keep=reader.flag("KEEP", default=d.keep),

@@ -36,6 +36,11 @@ class SettingsReader:
     def text(self, key: str, default: str) -> str:
         return self._take(key, default, str, "text")
 
+    def text_or_none(self, key: str, default: str) -> str:
+        """A text that may be set to none: an empty value is the empty text, not the default."""
+        text = self.text(key, default)
+        return "" if self._values.get(f"{self._prefix}_{key}") == "" else text
+
     def path(self, key: str, default: Path | None) -> Path | None:
         return self._take(key, default, Path, "a path")
 

@@ -3,6 +3,7 @@
 import pytest
 
 from headrace.inference.settings import InferenceSettings
+from headrace.insight import settings as insight
 from headrace.runtime.settings import SettingsError, SettingsReader
 
 
@@ -31,6 +32,25 @@ def test_an_empty_mapping_is_all_defaults() -> None:
     settings = InferenceSettings.read({})
     assert settings.listen == "127.0.0.1:9100"
     assert settings.hot_socket is None
+
+
+def test_an_empty_value_is_the_default() -> None:
+    """But for a text that may be none: there it says so, and only a missing one is the default."""
+    reader = SettingsReader({"X_LISTEN": "", "X_PORT": "", "X_METRICS": ""}, "X")
+    assert reader.text("LISTEN", "here") == "here"
+    assert reader.integer("PORT", 7, low=0, high=10) == 7
+    assert reader.text_or_none("METRICS", "here") == ""
+    assert reader.text_or_none("OTHER", "here") == "here"
+    reader.finish()
+
+
+def test_metrics_may_be_served_nowhere() -> None:
+    """METRICS_LISTEN set to nothing is no address; left out it is the default one."""
+    name = "METRICS_LISTEN"
+    assert InferenceSettings.read({f"HEADRACE_INFERENCE_{name}": ""}).metrics_listen == ""
+    assert InferenceSettings.read({}).metrics_listen == "127.0.0.1:9101"
+    assert insight.Settings.read({f"HEADRACE_INSIGHT_{name}": ""}).metrics_listen == ""
+    assert insight.Settings.read({}).metrics_listen == "127.0.0.1:9601"
 
 
 def test_a_replicas_model_settings_are_checked() -> None:
