@@ -24,6 +24,12 @@ TYPES = "type.googleapis.com/envoy.extensions"
 # The test's stand-in for a token: Envoy makes the identity header of it, as jwt_authn does of a claim.
 TENANT = "x-test-tenant"
 
+UPSTREAMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "h1": (HOT, {"http_protocol_options": {"enable_trailers": True}}),
+    "h2": (GRPC, {"http2_protocol_options": {}}),
+}
+"""The echo's socket and Envoy's protocol to it, for each hot path."""
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -120,29 +126,16 @@ def _free_port() -> int:
 
 
 def _config(port: int, folder: Path, hot_path: str, *, strip_trailers: bool) -> dict[str, Any]:
-    protocol: dict[str, Any] = (
-        {"http_protocol_options": {"enable_trailers": True}}
-        if hot_path == "h1"
-        else {"http2_protocol_options": {}}
-    )
-    pipe = folder / (HOT if hot_path == "h1" else GRPC)
-    cluster = {
-        "name": "hot",
-        "type": "STATIC",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": f"{TYPES}.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": protocol,
-            }
-        },
-        "circuit_breakers": {
-            "thresholds": [{"max_requests": 100000, "max_pending_requests": 100000, "max_connections": 10000}]
-        },
-        "load_assignment": {
-            "cluster_name": "hot",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(pipe)}}}}]}],
-        },
+    listener = {
+        "name": "edge",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": _manager(strip_trailers)}]}],
     }
+    name, protocol = UPSTREAMS[hot_path]
+    return {"static_resources": {"listeners": [listener], "clusters": [_cluster(folder / name, protocol)]}}
+
+
+def _manager(strip_trailers: bool) -> dict[str, Any]:
     route = {
         "match": {"prefix": "/"},
         "route": {
@@ -152,24 +145,34 @@ def _config(port: int, folder: Path, hot_path: str, *, strip_trailers: bool) -> 
             "retry_policy": {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 2},
         },
     }
-    manager = {
+    mutations = _mutations(strip_trailers)
+    return {
         "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "edge",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         "http_protocol_options": {"enable_trailers": True},
         "http_filters": [
-            _filter(
-                "header_mutation", "header_mutation.v3.HeaderMutation", mutations=_mutations(strip_trailers)
-            ),
+            _filter("header_mutation", "header_mutation.v3.HeaderMutation", mutations=mutations),
             _filter("router", "router.v3.Router"),
         ],
     }
-    listener = {
-        "name": "edge",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
+
+
+def _cluster(pipe: Path, protocol: dict[str, Any]) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": str(pipe)}}}}
+    plenty = {"max_requests": 100_000, "max_pending_requests": 100_000, "max_connections": 10_000}
+    return {
+        "name": "hot",
+        "type": "STATIC",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{TYPES}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": protocol,
+            }
+        },
+        "circuit_breakers": {"thresholds": [plenty]},
+        "load_assignment": {"cluster_name": "hot", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
-    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 
 def _filter(name: str, kind: str, **config: Any) -> dict[str, Any]:

@@ -20,6 +20,11 @@ from tests.unit.runtime.ingress.wire import (
 )
 
 
+async def unreached(_: ModelInferRequest, __: Call) -> Answer:
+    """The handler of requests that must not get to one."""
+    raise AssertionError("reached")
+
+
 @pytest.mark.parametrize(
     ("identity", "code", "why"),
     [
@@ -35,11 +40,7 @@ from tests.unit.runtime.ingress.wire import (
 )
 async def test_identity_is_there_exactly_once(tmp_path: Path, identity: str, code: int, why: str) -> None:
     """Missing or twice, in whatever case: refused before the handler."""
-
-    async def handler(_: ModelInferRequest, __: Call) -> Answer:
-        raise AssertionError("reached")
-
-    async with serving(tmp_path, handler) as bench:
+    async with serving(tmp_path, unreached) as bench:
         client = await bench.client()
         for _ in range(2):
             reply = await client.call(request(identity=identity, more=TRACED))
@@ -80,11 +81,7 @@ async def test_refusals_of_what_is_no_request(
     tmp_path: Path, more: str, body: bytes, code: int, why: str
 ) -> None:
     """Each has its reason, costs no handler and no bytes, and ends its span once."""
-
-    async def handler(_: ModelInferRequest, __: Call) -> Answer:
-        raise AssertionError("reached")
-
-    async with serving(tmp_path, handler) as bench:
+    async with serving(tmp_path, unreached) as bench:
         client = await bench.client()
         reply = await client.call(head(more=more + TRACED) + b"content-length: %d\r\n\r\n" % len(body) + body)
         assert (reply.grpc_status, reply.reason) == (code, why)
