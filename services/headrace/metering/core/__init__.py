@@ -1,0 +1,1 @@
+"""Pure decisions of metering: no I/O, no clock of their own."""
