@@ -1,4 +1,4 @@
-"""Whether a process answers: gRPC health, and Envoy's admin socket."""
+"""Whether a process answers: gRPC health, Envoy's admin socket, Valkey's PING."""
 
 import asyncio
 from pathlib import Path
@@ -104,6 +104,30 @@ class EnvoyAdmin:
                     writer.close()
         except (OSError, TimeoutError):
             return 0, ""
+
+
+class ValkeyProbe:
+    """PING of the server at `host:port`, as `user`."""
+
+    def __init__(self, address: str, user: str, password: str) -> None:
+        self._host, _, port = address.rpartition(":")
+        self._port = int(port)
+        self._question = f"AUTH {user} {password}\r\nPING\r\n".encode()
+
+    async def ready(self) -> bool:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(self._host, self._port)
+                try:
+                    writer.write(self._question)
+                    return await reader.readline() == b"+OK\r\n" and await reader.readline() == b"+PONG\r\n"
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, ValueError):  # ValueError: a line without end, from a stranger
+            return False
+
+    async def close(self) -> None:
+        """Each question has a connection of its own."""
 
 
 def _parsed(answer: bytes) -> tuple[int, str]:

@@ -58,12 +58,40 @@ class StateDir:
         return self.root / "envoy"
 
     @property
+    def guard(self) -> Path:
+        return self.root / "guard"
+
+    @property
+    def metering(self) -> Path:
+        return self.root / "metering"
+
+    @property
+    def outbox(self) -> Path:
+        return self.root / "outbox"
+
+    @property
+    def valkey(self) -> Path:
+        return self.root / "valkey"
+
+    @property
+    def ledger(self) -> Path:
+        return self.metering / "ledger.sqlite3"
+
+    @property
     def traces(self) -> Path:
         return self.root / "traces.sqlite3"
 
     @property
     def jwks(self) -> Path:
         return self.keys / "jwks.json"
+
+    @property
+    def cache_key(self) -> Path:
+        return self.keys / "cache.key"
+
+    @property
+    def valkey_password(self) -> Path:
+        return self.keys / "valkey.password"
 
     @property
     def operator_token(self) -> Path:
@@ -91,11 +119,15 @@ class StateDir:
 
     @property
     def insight_socket(self) -> Path:
-        return self.run / "insight.grpc.sock"
+        return self.socket("insight")
 
     @property
     def envoy_admin(self) -> Path:
         return self.run / "envoy-admin.sock"
+
+    def socket(self, service: str) -> Path:
+        """Where a service that has one process trusts its peers."""
+        return self.run / f"{service}.grpc.sock"
 
     def log(self, process: str) -> Path:
         """Where `process` writes its standard error."""
@@ -119,7 +151,18 @@ def prepare(state: StateDir) -> None:
             f"Unix socket paths hold {MAX_SOCKET_PATH_BYTES} bytes and ours would have {longest}",
             "use a shorter one: --state-dir /tmp/headrace",
         )
-    for directory in (state.root, state.run, state.logs, state.keys, state.models, state.envoy):
+    for directory in (
+        state.root,
+        state.run,
+        state.logs,
+        state.keys,
+        state.models,
+        state.envoy,
+        state.guard,
+        state.metering,
+        state.outbox,
+        state.valkey,
+    ):
         _private(directory)
 
 

@@ -1,4 +1,4 @@
-"""Envoy's admin interface, over a socket that says what Envoy says."""
+"""Envoy's admin interface and Valkey's PING, over sockets that say what those say."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.local.probes import EnvoyAdmin
+from headrace.local.probes import EnvoyAdmin, ValkeyProbe
 
 CLUSTERS = (
     "inference-hot::/s/run/inference-0.hot.sock::cx_active::3\n"
@@ -70,3 +70,35 @@ async def test_active_requests(tmp_path: Path) -> None:
     body = "http.admin.downstream_rq_active: 1\nhttp.ingress.downstream_rq_active: 4\n"
     async with answering(tmp_path / "a", http(body)) as admin:
         assert await admin.active_requests() == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [
+        (b"+OK\r\n+PONG\r\n", True),
+        (b"-WRONGPASS invalid username-password pair or user is disabled.\r\n-NOAUTH\r\n", False),
+        (b"+OK\r\n-LOADING Valkey is loading the dataset in memory\r\n", False),
+        (b"x" * 100_000, False),
+        (b"", False),
+    ],
+)
+async def test_valkey(answer: bytes, ready: bool) -> None:
+    """It is ready when it takes the password and answers PING; another server on its port is not."""
+    asked: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"PING\r\n"))
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await ValkeyProbe(f"127.0.0.1:{port}", "cache", "secret").ready() is ready
+    assert asked == [b"AUTH cache secret\r\nPING\r\n"]
+
+
+async def test_no_valkey() -> None:
+    """Nobody listens: not ready, and no exception."""
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+    assert not await ValkeyProbe(f"127.0.0.1:{port}", "cache", "secret").ready()

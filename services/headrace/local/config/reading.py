@@ -4,6 +4,7 @@ YAML's node tree is walked beside the schema's types, because only the nodes
 know their lines; values are then judged by msgspec.
 """
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,11 +15,13 @@ import yaml
 from msgspec import inspect
 
 from headrace.local.config.expected import expected, without_metadata
-from headrace.local.config.schema import Config
+from headrace.local.config.schema import EMBEDDED, Config
 
 MAX_CONFIG_BYTES = 1024 * 1024
 _TREE = inspect.type_info(Config)
 _SHOWN = 40
+_PASSWORD = re.compile("//[^/@]*:[^/@]*@")
+"""Who logs in to an address, and how: what is shown ends in logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,22 @@ def ports(config: Config) -> list[tuple[str, list[int]]]:
     replicas = [
         port for n in range(config.inference.replicas) for port in (first + 10 * n, first + 10 * n + 1)
     ]
-    insight = config.insight.port
+    limits, cache, metering = config.limits, config.cache, config.metering
+    valkey = cache.valkey_port if cache.enabled and cache.redis == EMBEDDED else 0
     return [
         ("gateway.port", [config.gateway.port] if config.gateway.port else []),
         ("inference.port", replicas if first else []),
-        ("insight.port", [insight, insight + 1] if insight else []),
+        ("insight.port", _pair(config.insight.port)),
+        ("limits.port", _pair(limits.port if limits.enabled else 0)),
+        ("cache.port", _pair(cache.port if cache.enabled else 0)),
+        ("cache.valkey_port", [valkey] if valkey else []),
+        ("metering.port", _pair(metering.port if metering.enabled else 0)),
     ]
+
+
+def _pair(port: int) -> list[int]:
+    """A service's port and that of its metrics."""
+    return [port, port + 1] if port else []
 
 
 def _compose(data: bytes, file: str) -> yaml.Node | None:
@@ -133,8 +146,7 @@ class _Walk:
             case inspect.StructType():
                 return self._section(node, plain, key)
             case inspect.DictType():
-                pairs = self._pairs(node, plain, key)
-                return {name: self.value(at, plain.value_type, _join(key, name)) for name, at in pairs}
+                return self._mapping(node, plain, key)
             case inspect.ListType():
                 return self._list(node, plain, key)
         return self._leaf(node, kind, key)
@@ -150,6 +162,19 @@ class _Walk:
                 known = ", ".join(fields)
                 fix = f"did you mean {near[0]!r}?" if near else f"remove it; known here: {known}"
                 self._problem(at, _join(key, name), "no such key", fix)
+        return values
+
+    def _mapping(self, node: yaml.Node, kind: inspect.DictType, key: str) -> dict[str, Any]:
+        values = {}
+        wanted = expected(kind.key_type)
+        for name, at in self._pairs(node, kind, key):
+            try:
+                wanted.convert(name)
+            except msgspec.ValidationError:
+                self._problem(
+                    at, _join(key, name), f"must be named as {wanted.name}", f"as in `{wanted.example}: …`"
+                )
+            values[name] = self.value(at, kind.value_type, _join(key, name))
         return values
 
     def _pairs(self, node: yaml.Node, kind: inspect.Type, key: str) -> list[tuple[str, yaml.Node]]:
@@ -233,5 +258,5 @@ def _shown(node: yaml.Node) -> str:
             return "a mapping"
         case yaml.SequenceNode():
             return "a list"
-    text = str(node.value)
+    text = _PASSWORD.sub("//…@", str(node.value))
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -29,6 +29,28 @@ OtlpEndpoint = Annotated[
     ),
 ]
 INSIGHT = "insight"
+Redis = Annotated[
+    str,
+    Meta(
+        # No password: addresses are shown in logs and in the list of processes.
+        pattern=r"^(embedded|none|rediss?://([A-Za-z0-9._-]+@)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[0-9]{1,3})?)$",
+        description="embedded, none, or a Redis address without a password (that is for redis_password_file)",
+        examples=["redis://cache@redis.example:6379"],
+    ),
+]
+EMBEDDED, NONE = "embedded", "none"
+Tenant = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
+        description="a tenant: 1 to 63 of a-z, 0-9, '.', '_' and '-'",
+        examples=["acme"],
+    ),
+]
+TenantRate = Annotated[float, Meta(ge=0.001, le=10_000_000, examples=[1000])]
+Burst = Annotated[int, Meta(ge=1, le=10_000_000, examples=[1000])]
+Concurrency = Annotated[int, Meta(ge=1, le=1_000_000, examples=[100])]
+WaitMs = Annotated[int, Meta(ge=0, le=60_000, examples=[50])]
 
 
 class GatewayLimits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +103,61 @@ class Insight(Struct, frozen=True, forbid_unknown_fields=True):
     store_bytes: Annotated[int, Meta(ge=16 * MIB, le=1024 * 1024 * MIB)] = 256 * MIB
 
 
+class TenantLimits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one tenant may do, where it differs from everybody."""
+
+    rate: TenantRate | UnsetType = UNSET
+    burst: Burst | UnsetType = UNSET
+    concurrency: Concurrency | UnsetType = UNSET
+    wait_ms: WaitMs | UnsetType = UNSET
+
+
+class Breaker(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a model that fails is left alone, and for how long."""
+
+    failures: Annotated[int, Meta(ge=1, le=10_000)] = 5
+    open_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What each tenant may do. `wait_ms` is how long a request over its rate waits before it is refused."""
+
+    enabled: bool = True
+    port: Port = 9300
+    rate: TenantRate = 1000.0
+    burst: Burst = 1000
+    concurrency: Concurrency = 100
+    wait_ms: WaitMs = 0
+    breaker: Breaker = field(default_factory=Breaker)
+    tenants: dict[Tenant, TenantLimits] = {}
+
+
+class Cache(Struct, frozen=True, forbid_unknown_fields=True):
+    """Answers of models that opted in: in the replicas' memory, in the service's, in Redis.
+
+    `redis` is our own Valkey (on `valkey_port`), another server, or "none".
+    """
+
+    enabled: bool = True
+    port: Port = 9200
+    max_entries: Annotated[int, Meta(ge=1, le=100_000_000)] = 1000
+    max_bytes: Annotated[int, Meta(ge=MIB, le=1024 * 1024 * MIB)] = 64 * MIB
+    ttl_s: Annotated[float, Meta(ge=0.1, le=366 * 86_400)] = 3600.0
+    near_entries: Annotated[int, Meta(ge=0, le=10_000_000)] = 1000
+    near_bytes: Annotated[int, Meta(ge=0, le=1024 * 1024 * MIB)] = 64 * MIB
+    redis: Redis = EMBEDDED
+    redis_password_file: Annotated[str, Meta(min_length=1, examples=["redis.password"])] | UnsetType = UNSET
+    redis_budget_ms: Annotated[float, Meta(ge=0.1, le=10_000)] = 5.0
+    valkey_port: Port = 9250
+
+
+class Metering(Struct, frozen=True, forbid_unknown_fields=True):
+    """What requests cost, and the ledger of it."""
+
+    enabled: bool = True
+    port: Port = 9400
+
+
 class TelemetrySection(Struct, frozen=True, forbid_unknown_fields=True):
     """Where all spans go, the gateway's too.
 
@@ -98,4 +175,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Gateway = field(default_factory=Gateway)
     inference: Inference = field(default_factory=Inference)
     insight: Insight = field(default_factory=Insight)
+    limits: Limits = field(default_factory=Limits)
+    cache: Cache = field(default_factory=Cache)
+    metering: Metering = field(default_factory=Metering)
     telemetry: TelemetrySection = field(default_factory=TelemetrySection)
