@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headrace.metering.core.batch import Name
 from headrace.metering.core.bounds import MAX_NAME_BYTES
 from headrace.metering.core.rows import FORMAT, ROW_BYTES, Rows, packed
 from headrace.metering.usage import UsageEvent
@@ -31,8 +32,6 @@ FILE_ROWS = 16_384
 """1.8 MB in a file."""
 NAMES_BYTES = 256 * 1024
 """Names are allocated by so many; half of it is always free for new ones."""
-
-Name = tuple[str, str, str]
 
 
 class OutboxFull(Exception):

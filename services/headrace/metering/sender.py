@@ -12,12 +12,13 @@ from contextlib import suppress
 import grpc
 import structlog
 
+from headrace.metering.core.batch import Name
 from headrace.metering.core.prices import PriceBooks
 from headrace.metering.core.rows import Rows
 from headrace.metering.outbox import Outbox
 from headrace.metering.v1.metering_service_pb2 import RecordRequest, RecordResponse
 from headrace.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
-from headrace.metering.wire import Name, batch_message, book_from
+from headrace.metering.wire import batch_message, book_from
 
 BATCH_EVENTS = 1024
 """Making a batch holds the event loop for a millisecond."""
@@ -40,7 +41,7 @@ class RecordStream:
     """One call of Record. Its owner closes it."""
 
     def __init__(self, channel: grpc.aio.Channel, credentials: Credentials) -> None:
-        self.call = MeteringServiceStub(channel).Record(metadata=credentials)
+        self.call = MeteringServiceStub(channel).Record(metadata=credentials)  # type: ignore[call-arg]  # the stubs want an iterator; we write
 
     async def opened(self) -> PriceBooks:
         """The price books, which metering sends before anything else."""

@@ -19,9 +19,9 @@ import grpc
 import numpy as np
 import structlog
 
+from headrace.metering.core.batch import Name
 from headrace.metering.core.rows import FORMAT, Rows, valid
 from headrace.metering.sender import Credentials, RecordStream, StreamLost
-from headrace.metering.wire import Name
 from headrace.runtime.channels import open_channel
 
 BATCH_EVENTS = 4096

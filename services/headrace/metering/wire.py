@@ -3,11 +3,20 @@
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from headrace.metering.core.batch import Batch, Ints, Keys, Name
+from headrace.metering.core.bounds import (
+    MAX_BYTES,
+    MAX_EVENTS,
+    MAX_NAME_BYTES,
+    MAX_STORED_MS,
+    MAX_TIME_MS,
+    MAX_TIME_NS,
+)
 from headrace.metering.core.prices import PriceBook
-from headrace.metering.core.rows import NO_KEY, Rows
+from headrace.metering.core.rows import KEY_BYTES, NO_KEY, Rows
+from headrace.metering.errors import batch_invalid
+from headrace.metering.usage import UsageKind
 from headrace.metering.v1 import price_pb2, usage_pb2
-
-Name = tuple[str, str, str]
 
 COLUMNS = (
     ("codes", "code"),
@@ -22,6 +31,15 @@ COLUMNS = (
     ("price_versions", "price_version"),
 )
 """Fields of a batch that hold numbers, and the row's field of each."""
+BOUNDS = {
+    "time_ms": MAX_TIME_MS,
+    "cpu_ns": MAX_TIME_NS,
+    "gpu_ns": MAX_TIME_NS,
+    "request_bytes": MAX_BYTES,
+    "response_bytes": MAX_BYTES,
+    "stored_bytes": MAX_BYTES,
+    "stored_ms": MAX_STORED_MS,
+}
 
 
 def batch_message(rows: Rows, names: list[Name]) -> usage_pb2.UsageBatch:
@@ -86,3 +104,55 @@ def timestamp_s(seconds: int) -> Timestamp:
 def milliseconds(time: Timestamp) -> int:
     """Milliseconds since 1970, rounded down."""
     return time.seconds * 1000 + time.nanos // 10**6
+
+
+def batch_from(message: usage_pb2.UsageBatch) -> Batch:
+    """The batch's columns; raises BATCH_INVALID, naming the column."""
+    count = len(message.kinds)
+    if not 0 < count <= MAX_EVENTS:
+        raise batch_invalid("kinds", f"a batch has 1 to {MAX_EVENTS} events, not {count}")
+    names = tuple(_name_from(name) for name in message.names)
+    numbers = {column: _numbers(message, field, count) for field, column in COLUMNS}
+    name = _numbers(message, "name_indexes", count)
+    if name.max() >= len(names):
+        raise batch_invalid("name_indexes", "names a position that `names` has not")
+    kind = _numbers(message, "kinds", count)
+    if not 0 < kind.min() <= kind.max() <= max(UsageKind):
+        raise batch_invalid("kinds", "a kind that this version does not know")
+    for column, bound in BOUNDS.items():
+        if numbers[column].max() > bound:
+            raise batch_invalid(column, f"a value above {bound}")
+    return Batch(
+        names,
+        name,
+        kind,
+        **numbers,
+        billing_key=_keys("billing_keys", message.billing_keys, count),
+        digest=_keys("digests", message.digests or NO_KEY * count, count),
+    )
+
+
+def _numbers(message: usage_pb2.UsageBatch, field: str, count: int) -> Ints:
+    values = getattr(message, field)
+    if len(values) != count:
+        raise batch_invalid(field, f"has {len(values)} values for {count} events")
+    # Unsigned on the wire; what does not fit 63 bits is above every bound.
+    found = np.fromiter(values, np.uint64, count)
+    if found.max() >= 2**63:
+        raise batch_invalid(field, "a value above every bound")
+    return found.astype(np.int64)
+
+
+def _keys(field: str, data: bytes, count: int) -> Keys:
+    if len(data) != KEY_BYTES * count:
+        raise batch_invalid(field, f"has {len(data)} bytes for {count} events of {KEY_BYTES}")
+    return np.frombuffer(data, f"V{KEY_BYTES}")
+
+
+def _name_from(message: usage_pb2.UsageName) -> Name:
+    name = (message.tenant, message.model, message.model_version)
+    if not message.tenant or not message.model:
+        raise batch_invalid("names", "a name without tenant or model")
+    if sum(len(part.encode()) for part in name) > MAX_NAME_BYTES:
+        raise batch_invalid("names", f"a name of more than {MAX_NAME_BYTES} bytes")
+    return name

@@ -1,0 +1,102 @@
+"""The ledger's file: its tables, and how it is opened."""
+
+import sqlite3
+from pathlib import Path
+
+SCHEMA_VERSION = 1
+PAGE_BYTES = 4096
+WAL_BYTES = 64 * 1024 * 1024
+
+SCHEMA = """
+-- What was recorded, as it came: never changed, never deleted by the service.
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    first_sequence INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    -- Events at the batch's beginning that an earlier segment has.
+    skipped INTEGER NOT NULL,
+    recorded_ms INTEGER NOT NULL,
+    -- A bit for each event, those skipped left out: whether its key allowed to charge it.
+    charged BLOB NOT NULL,
+    -- A UsageBatch.
+    batch BLOB NOT NULL
+);
+-- Who owes what for it: for each segment the rows of every column from `events` on sum to zero.
+CREATE TABLE entries (
+    segment INTEGER NOT NULL,
+    account INTEGER NOT NULL,
+    second INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    model TEXT NOT NULL,
+    price_version INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    compute INTEGER NOT NULL,
+    network INTEGER NOT NULL,
+    storage INTEGER NOT NULL,
+    api INTEGER NOT NULL
+);
+CREATE INDEX entries_by_second ON entries (second);
+CREATE TABLE watermarks (
+    source TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (source, incarnation)
+) WITHOUT ROWID;
+-- Events that were lost before they came: a power failure, a ledger put back from a backup.
+CREATE TABLE gaps (
+    source TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    first_sequence INTEGER NOT NULL,
+    events INTEGER NOT NULL
+);
+CREATE TABLE price_books (
+    version INTEGER PRIMARY KEY,
+    currency TEXT NOT NULL,
+    effective_ms INTEGER NOT NULL,
+    gpu_hour INTEGER NOT NULL,
+    cpu_hour INTEGER NOT NULL,
+    storage_gb_month INTEGER NOT NULL,
+    api_call INTEGER NOT NULL,
+    network_gb INTEGER NOT NULL
+);
+-- Numbers for tenants: the first part of a billing key's row. The keys' tables are made by the hour.
+CREATE TABLE tenants (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL UNIQUE);
+"""
+
+
+class LedgerUnusable(Exception):
+    """The file can't be this service's ledger; the text says why. It is never put aside or overwritten."""
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """The ledger at `path`, created when there is none.
+
+    Raises `LedgerUnusable` for a file that is damaged, is something else or was
+    written by another version, and OSError when it can't be reached.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    # Autocommit: transactions begin where the code says so. Opened before the
+    # thread starts that uses it, hence the check is off.
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            raise LedgerUnusable(f"{path} has version {version} of the ledger, this is {SCHEMA_VERSION}")
+        db.executescript(
+            # FULL: what is acknowledged survives a power failure.
+            f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
+            f"PRAGMA journal_size_limit = {WAL_BYTES}; PRAGMA cache_size = -65536;"
+        )
+        if version == 0:
+            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise LedgerUnusable(f"{path} is no ledger that can be used: {error}") from error
+    except BaseException:
+        db.close()
+        raise
+    return db

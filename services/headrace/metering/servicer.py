@@ -1,0 +1,105 @@
+"""The RPCs: decode, ask the ledger, encode."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from headrace.metering.core.prices import PriceBooks
+from headrace.metering.errors import field_invalid
+from headrace.metering.ledger import Recorded, Recording
+from headrace.metering.usage import CostReport, CostRow
+from headrace.metering.v1 import metering_service_pb2 as pb
+from headrace.metering.wire import batch_from, book_message, milliseconds, timestamp_s
+from headrace.runtime.clock import Clock
+from headrace.runtime.rpc import Call
+
+MAX_SEQUENCE = 2**62
+"""Far above any, and a batch later still a number that SQLite holds."""
+MAX_TEXT = 200
+
+
+class Records(Protocol):
+    """Where usage is recorded."""
+
+    async def record(self, recording: Recording) -> Recorded:
+        """Records the batch, durably when it returns."""
+        ...
+
+
+class Costs(Protocol):
+    """Who knows what it cost."""
+
+    async def report(
+        self, since_s: int | None, until_s: int | None, *, by_tenant: bool, by_model: bool
+    ) -> CostReport:
+        """What was used in the period."""
+        ...
+
+
+class MeteringServicer:
+    """headrace.metering.v1.MeteringService."""
+
+    def __init__(self, records: Records, costs: Costs, books: PriceBooks, clock: Clock) -> None:
+        self._records = records
+        self._costs = costs
+        self._books = books
+        self._clock = clock
+
+    async def Record(
+        self, requests: AsyncIterator[pb.RecordRequest], _call: Call
+    ) -> AsyncIterator[pb.RecordResponse]:
+        yield pb.RecordResponse(price_books=map(book_message, self._books.all))
+        async for request in requests:
+            recorded = await self._records.record(_recording(request))
+            yield pb.RecordResponse(acknowledged_sequence=recorded.watermark)
+
+    async def QueryCost(self, request: pb.QueryCostRequest, _call: Call) -> pb.QueryCostResponse:
+        if pb.COST_DIMENSION_UNSPECIFIED in request.group_by:
+            raise field_invalid("group_by", "must name tenant or model")
+        report = await self._costs.report(
+            request.since_time.seconds if request.HasField("since_time") else None,
+            request.until_time.seconds if request.HasField("until_time") else None,
+            by_tenant=pb.COST_DIMENSION_TENANT in request.group_by,
+            by_model=pb.COST_DIMENSION_MODEL in request.group_by,
+        )
+        return pb.QueryCostResponse(
+            currency=report.currency,
+            since_time=timestamp_s(report.since_s),
+            until_time=timestamp_s(report.until_s),
+            rows=map(_row_message, report.rows),
+        )
+
+    async def GetPriceBook(self, request: pb.GetPriceBookRequest, _call: Call) -> pb.GetPriceBookResponse:
+        asked = request.HasField("at_time")
+        at_ms = milliseconds(request.at_time) if asked else self._clock.time_ns() // 10**6
+        return pb.GetPriceBookResponse(price_book=book_message(self._books.at(at_ms)))
+
+
+def _recording(request: pb.RecordRequest) -> Recording:
+    for field in ("source", "incarnation"):
+        if not 0 < len(getattr(request, field)) <= MAX_TEXT:
+            raise field_invalid(field, f"must have 1 to {MAX_TEXT} characters")
+    if not 0 < request.first_sequence < MAX_SEQUENCE:
+        raise field_invalid("first_sequence", f"must be between 1 and {MAX_SEQUENCE - 1}")
+    return Recording(
+        request.source,
+        request.incarnation,
+        request.first_sequence,
+        request.oldest_sequence,
+        batch_from(request.batch),
+        request.batch.SerializeToString(),
+    )
+
+
+def _row_message(row: CostRow) -> pb.CostRow:
+    return pb.CostRow(
+        tenant=row.tenant,
+        model=row.model,
+        requests=row.requests,
+        cached=row.cached,
+        compute_nanos=row.cost.compute,
+        network_nanos=row.cost.network,
+        storage_nanos=row.cost.storage,
+        api_nanos=row.cost.api,
+        wasted_requests=row.wasted_requests,
+        waste_nanos=row.waste,
+    )
