@@ -1,0 +1,192 @@
+"""Admits requests in their own process, by what the guard has leased to it.
+
+`admit` and `release` are the hot path: a few additions on objects that are
+there. Everything else happens in `ask`, and in the stream's task (`stream.py`).
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from headrace.guard.core.book import LeaseBook
+from headrace.guard.core.holding import Holding, Permit, Waiter
+from headrace.guard.core.limits import Code
+from headrace.guard.errors import breaker_open
+from headrace.runtime.clock import Clock
+from headrace.runtime.revocation import Revocations
+
+SYNC_TIMEOUT_S = 0.025
+
+
+class Timers(Protocol):
+    """The event loop, as far as `ask` needs it."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+        """Calls back in `delay` seconds."""
+        ...
+
+    def create_future(self) -> asyncio.Future[None]:
+        """A future of this loop."""
+        ...
+
+
+class LeaseHolder:
+    """What this process may admit. `revocations` is for whoever checks callers."""
+
+    def __init__(
+        self,
+        book: LeaseBook,
+        revocations: Revocations,
+        clock: Clock,
+        loop: Timers,
+        *,
+        sync_timeout_s: float = SYNC_TIMEOUT_S,
+    ) -> None:
+        self.revocations = revocations
+        self._book = book
+        self._clock = clock
+        self._loop = loop
+        self._sync_timeout_s = sync_timeout_s
+        self._holdings = book.holdings
+        self._blocked = book.breakers.blocked
+        self._failing = book.breakers.own
+        self._outcomes = book.outcomes
+
+    def admit(self, tenant: str, model: str) -> Permit | None:
+        """Admits a request, in microseconds. None: only `ask` can.
+
+        Raises RATE_LIMITED, CONCURRENCY_LIMITED or BREAKER_OPEN.
+        """
+        if model in self._blocked:
+            self._refuse_blocked(model)
+            return None
+        holding = self._holdings.get(tenant)
+        if holding is None or holding.tokens < 1 or holding.in_flight >= holding.slots or holding.waiters:
+            return self._admit_rarely(tenant, model, holding)
+        holding.tokens -= 1
+        holding.in_flight += 1
+        holding.used += 1
+        if holding.tokens < holding.low and not holding.asking:
+            self._book.ask_for(holding)
+        return Permit(holding, model)
+
+    def release(self, permit: Permit, code: Code, latency_s: float) -> None:
+        """The request has ended; raises RuntimeError for a permit that was released before."""
+        if not permit.open:
+            raise RuntimeError("the permit has been released before")
+        permit.open = False
+        holding = permit.holding
+        holding.in_flight -= 1
+        if holding.eager:
+            holding.left()
+            self._book.note(holding)
+        if code is Code.SUCCESS and not permit.probe and permit.model not in self._failing:
+            self._outcomes.succeeded(permit.model, latency_s)
+        else:
+            self._ended(permit, code, latency_s)
+
+    async def ask(self, tenant: str, model: str, deadline: float | None) -> Permit:
+        """Asks the guard, and waits where the tenant's limits allow that; raises as `admit`.
+
+        `deadline` is on the monotonic clock. A guard that does not answer costs
+        the sync timeout once; then requests are admitted alone until it does.
+        """
+        if model in self._blocked:
+            self._refuse_blocked(model)
+            return await self._ask_as_probe(tenant, model, deadline)
+        return self.admit(tenant, model) or await self._ask(tenant, model, deadline)
+
+    async def _ask(self, tenant: str, model: str, deadline: float | None) -> Permit:
+        now = self._clock.monotonic()
+        holding = self._book.holding(tenant, now)
+        until = now + holding.limits.wait_s
+        until = until if deadline is None else min(until, deadline)
+        waiter, answered = self._waiter(until)
+        holding.waiters.append(waiter)
+        self._book.ask_for(holding)
+        # Whoever may not wait at all is decided about by the answer, or by its absence.
+        gone = self._loop.call_later(
+            max(self._sync_timeout_s * 2, until - now), self._give_up, holding, waiter
+        )
+        try:
+            await self._answered(waiter, answered)
+        except asyncio.CancelledError:
+            holding.forget(waiter)
+            self._book.note(holding)
+            raise
+        finally:
+            gone.cancel()
+        return Permit(holding, model)
+
+    async def _ask_as_probe(self, tenant: str, model: str, deadline: float | None) -> Permit:
+        """The limits first: a probe that is refused there would have to be given back."""
+        permit = self._admit_tenant(tenant, model) or await self._ask(tenant, model, deadline)
+        waiter, answered = self._waiter(0.0)
+        self._book.ask_probe(model, waiter)
+        try:
+            if self._book.alone:
+                self._book.lose(self._clock.monotonic())
+            await self._answered(waiter, answered)
+            permit.probe = waiter.probe
+        except BaseException:
+            permit.probe = waiter.probe
+            self._cancelled(permit)
+            raise
+        return permit
+
+    async def _answered(self, waiter: Waiter, answered: asyncio.Future[None]) -> None:
+        stalled = self._loop.call_later(self._sync_timeout_s, self._stalled, waiter)
+        try:
+            await answered
+        finally:
+            stalled.cancel()
+        if waiter.refused is not None:
+            raise waiter.refused
+
+    def _stalled(self, waiter: Waiter) -> None:
+        """Nothing came back in time: whoever waits is decided about here."""
+        if not waiter.heard:
+            self._book.lose(self._clock.monotonic())
+
+    def _give_up(self, holding: Holding, waiter: Waiter) -> None:
+        holding.give_up(waiter, self._clock.monotonic())
+
+    def _waiter(self, until: float) -> tuple[Waiter, asyncio.Future[None]]:
+        answered = self._loop.create_future()
+
+        def wake() -> None:
+            if not answered.done():
+                answered.set_result(None)
+
+        return Waiter(until, wake), answered
+
+    def _admit_tenant(self, tenant: str, model: str) -> Permit | None:
+        """As `admit`, whatever the model's breaker says."""
+        return self._admit_rarely(tenant, model, self._holdings.get(tenant))
+
+    def _admit_rarely(self, tenant: str, model: str, holding: Holding | None) -> Permit | None:
+        now = self._clock.monotonic()
+        if not self._book.alone:
+            if holding is None or not holding.enter(now):
+                return None
+            return Permit(holding, model)
+        holding = holding or self._book.holding(tenant, now)
+        if not holding.enter_alone(now, self._book.holders):
+            return None
+        return Permit(holding, model)
+
+    def _refuse_blocked(self, model: str) -> None:
+        wait_s = self._blocked[model] - self._clock.monotonic()
+        if wait_s > 0.0:
+            raise breaker_open(model, wait_s)
+
+    def _cancelled(self, permit: Permit) -> None:
+        """Undoes an admission whose request will not begin."""
+        permit.open = False
+        permit.holding.undo()
+        self._book.note(permit.holding)
+        if permit.probe:
+            self._ended(permit, Code.IGNORED, 0.0)
+
+    def _ended(self, permit: Permit, code: Code, latency_s: float) -> None:
+        self._book.ended(permit.model, code, latency_s, permit.probe, self._clock.monotonic())
