@@ -15,6 +15,7 @@ from headrace.cache.core.keys import AnswerKeys, Prefix
 from headrace.cache.core.shelf import Kept
 from headrace.cache.flights import Flights
 from headrace.cache.loops import looping
+from headrace.cache.metrics import ClientCollector
 from headrace.cache.near import NearCache, follow
 from headrace.cache.remote import Level, Metadata, Remote
 from headrace.cache.v1.cache_service_pb2_grpc import CacheServiceStub
@@ -72,6 +73,7 @@ class CachedAnswers:
         self._flights: Flights[Found] = Flights(clock)
         self._ttl_s = ttl_s
         self._max_value_bytes = max_value_bytes
+        self.found = {"memory": 0, "redis": 0, "miss": 0, "coalesced": 0}
 
     def near(self, key: bytes) -> bytes | None:
         """The answer if this process has it: microseconds, no waiting.
@@ -101,7 +103,9 @@ class CachedAnswers:
             key, lambda: self._worked_out(key, tenant, model, compute, deadline, span), deadline
         )
         if first or found.level != "miss":
+            self.found[found.level] += 1
             return found
+        self.found["coalesced"] += 1
         return Found(found.value, "miss", coalesced=True)
 
     async def _worked_out(
@@ -167,5 +171,7 @@ async def caching(
         stub = CacheServiceStub(channel)
         near = NearCache(near_entries, near_bytes, clock)
         remote = Remote(stub, clock, telemetry.tracer, credentials, budget_s=budget_s)
+        answers = CachedAnswers(near, remote, clock, ttl_s=ttl_s, max_value_bytes=max_value_bytes)
+        ClientCollector(near, remote, answers.found, telemetry.registry)
         async with looping(follow(near, stub, credentials), remote.write()):
-            yield CachedAnswers(near, remote, clock, ttl_s=ttl_s, max_value_bytes=max_value_bytes)
+            yield answers

@@ -34,11 +34,10 @@ def run(
     """
     log_as_json(service)
     try:
-        settings = read(os.environ)
+        # A file that a setting names is read by `build`.
+        uvloop.run(_until_stopped(build(read(os.environ))))
     except SettingsError as error:
         sys.exit(_told(error.problems, 2))
-    try:
-        uvloop.run(_until_stopped(build(settings)))
     except ListenError as error:
         sys.exit(_told([str(error)], 1))
     sys.exit(0)

@@ -49,8 +49,8 @@ class Breaker:
 
     __slots__ = ("_again", "_failed", "_failures", "_open_s", "state")
 
-    def __init__(self, failures: int = 5, open_s: float = 1.0) -> None:
-        self.state = State.CLOSED
+    def __init__(self, failures: int = 5, open_s: float = 1.0, state: State = State.CLOSED) -> None:
+        self.state = state
         self._failures = failures
         self._open_s = open_s
         self._failed = 0

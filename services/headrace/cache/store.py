@@ -1,0 +1,118 @@
+"""Redis or Valkey as a store of bytes: plain GET and SET, each failure as one error with words for an operator."""
+
+from typing import Protocol
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+
+CONNECTIONS = 16
+SCANNED_AT_ONCE = 1000
+
+
+class StoreFailed(Exception):
+    """The store did not do what it was asked; the text is what an operator reads."""
+
+
+class Store(Protocol):
+    """Bytes by name, each with its life. Every method raises StoreFailed."""
+
+    async def get(self, name: str) -> bytes | None: ...
+
+    async def set(self, name: str, stored: bytes, life_ms: int) -> None: ...
+
+    async def remove(self, pattern: str) -> int:
+        """Removes what the glob matches; tells how many that were."""
+
+    async def count(self) -> int: ...
+
+    async def ping(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class RedisStore:
+    """A Store behind a `redis://`, `rediss://` or `unix://` URL that names the user.
+
+    Connects when first used. It never tries again by itself: its caller has a
+    budget. A caller that is cancelled leaves no half-read answer behind, since
+    its connection is closed.
+    """
+
+    def __init__(self, url: str, password: str, *, connect_s: float = 1.0, answer_s: float = 1.0) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            password=password or None,
+            max_connections=CONNECTIONS,
+            timeout=answer_s,
+            socket_timeout=answer_s,
+            socket_connect_timeout=connect_s,
+            retry=Retry(NoBackoff(), 0),
+            # AUTH and nothing else at the start of a connection: the user may do no more.
+            protocol=2,
+            driver_info=None,
+        )
+        self._redis = Redis.from_pool(pool)
+
+    async def get(self, name: str) -> bytes | None:
+        try:
+            found = await self._redis.get(name)
+        except (RedisError, OSError) as error:
+            raise failed(error) from None
+        return found if isinstance(found, bytes) else None
+
+    async def set(self, name: str, stored: bytes, life_ms: int) -> None:
+        try:
+            await self._redis.set(name, stored, px=life_ms)
+        except (RedisError, OSError) as error:
+            raise failed(error) from None
+
+    async def remove(self, pattern: str) -> int:
+        removed, cursor = 0, -1
+        try:
+            while cursor:
+                cursor, names = await self._redis.scan(max(cursor, 0), match=pattern, count=SCANNED_AT_ONCE)
+                removed += await self._redis.unlink(*names) if names else 0
+        except (RedisError, OSError) as error:
+            raise failed(error) from None
+        return removed
+
+    async def count(self) -> int:
+        try:
+            return int(await self._redis.dbsize())
+        except (RedisError, OSError) as error:
+            raise failed(error) from None
+
+    async def ping(self) -> None:
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise failed(error) from None
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+def failed(error: Exception) -> StoreFailed:
+    """The error in words; never with what a server or a URL says in its own."""
+    match error:
+        case NoPermissionError():
+            return StoreFailed(
+                "the user may not do what the cache does: its commands or keys are not allowed"
+            )
+        case AuthenticationError() | AuthorizationError():
+            return StoreFailed("the store refuses the user or the password")
+        case ResponseError():
+            # OOM, LOADING, READONLY, MASTERDOWN, BUSY, CLUSTERDOWN and the like.
+            kind = str(error).split(" ", 1)[0]
+            return StoreFailed(f"the store refuses: {kind if kind.isupper() else 'ERR'}")
+        case TimeoutError():
+            return StoreFailed("the store does not answer in time")
+    return StoreFailed("the store is out of reach")
