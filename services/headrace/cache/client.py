@@ -11,9 +11,12 @@ from typing import Protocol
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
+from headrace.cache.calls import CacheClient, LevelStatistics
 from headrace.cache.core.keys import AnswerKeys, Prefix
 from headrace.cache.core.shelf import Kept
+from headrace.cache.decorator import cached
 from headrace.cache.flights import Flights
+from headrace.cache.keyfile import read_secret
 from headrace.cache.loops import looping
 from headrace.cache.metrics import ClientCollector
 from headrace.cache.near import NearCache, follow
@@ -23,7 +26,19 @@ from headrace.runtime.channels import open_channel
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Telemetry
 
-__all__ = ["AnswerKeys", "Answers", "CachedAnswers", "Found", "Prefix", "Uncached", "caching"]
+__all__ = [
+    "AnswerKeys",
+    "Answers",
+    "CacheClient",
+    "CachedAnswers",
+    "Found",
+    "LevelStatistics",
+    "Prefix",
+    "Uncached",
+    "cached",
+    "caching",
+    "read_secret",
+]
 
 MIB = 1 << 20
 Compute = Callable[[], Awaitable[tuple[bytes, object]]]
