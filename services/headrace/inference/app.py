@@ -1,15 +1,23 @@
 """Puts a replica together, and takes it apart in the reverse order."""
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
+from headrace.cache.client import AnswerKeys, caching
+from headrace.guard.client import CODES as GUARD_CODES
+from headrace.guard.client import LeaseHolder, Unlimited, holding_leases
 from headrace.inference import rest_servicer, servicer
-from headrace.inference.errors import CODES
-from headrace.inference.models import Loader, serving_models
+from headrace.inference.answers import Answers
+from headrace.inference.errors import CODES as OWN_CODES
+from headrace.inference.models import Loader, Surroundings, serving_models
 from headrace.inference.rest_servicer import RestServicer
 from headrace.inference.service import InferenceService
 from headrace.inference.servicer import InferenceServicer
 from headrace.inference.settings import InferenceSettings
+from headrace.metering.client import CODES as METERING_CODES
+from headrace.metering.client import Unmetered, UsageLog, metering_usage
 from headrace.runtime.access import Access, TokenVerifier
 from headrace.runtime.boundary import Boundary, TokenIdentity
 from headrace.runtime.clock import Clock, SystemClock
@@ -20,21 +28,41 @@ from headrace.runtime.rpc import Method, methods_of
 from headrace.runtime.server import Server, ServerSettings, serving
 from headrace.runtime.telemetry import Telemetry, telemetry
 
+CODES = {**OWN_CODES, **GUARD_CODES, **METERING_CODES}
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The services around a replica; each is a stand-in where none is configured."""
+
+    admission: LeaseHolder | Unlimited
+    usage: UsageLog | Unmetered
+    answers: Answers
+
 
 @asynccontextmanager
 async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> AsyncIterator[Server]:
-    """A replica that serves; it is ready when this has been entered."""
+    """A replica that serves; it is ready when this has been entered.
+
+    Waits for no other service: requests that come before those are there are
+    admitted by a local share, not cached and kept in the outbox.
+    """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         observed = await stack.enter_async_context(
             telemetry("inference", settings.telemetry, settings.replica)
         )
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
-        loader = Loader(settings.repository, settings.models)
+        around = await _neighbours(settings, stack, observed, clock)
         models = await stack.enter_async_context(
-            serving_models(loader, settings.instances, observed, clock, settings.replica)
+            serving_models(
+                Loader(settings.repository, settings.models),
+                Surroundings(settings.instances, observed, around.usage, clock, settings.replica),
+            )
         )
-        service = InferenceService(models, clock, settings.replica)
+        service = InferenceService(
+            models, around.answers, around.admission, around.usage, observed.tracer, clock, settings.replica
+        )
         methods = [
             *methods_of(servicer.SERVICE, InferenceServicer(models, service)),
             *methods_of(rest_servicer.SERVICE, RestServicer(models, service)),
@@ -92,3 +120,47 @@ async def _hot_ingress(
     finally:
         ingress.drain()
         await ingress.close(settings.drain_grace_s)
+
+
+async def _neighbours(
+    settings: InferenceSettings, stack: AsyncExitStack, observed: Telemetry, clock: Clock
+) -> Neighbours:
+    admission: LeaseHolder | Unlimited = Unlimited()
+    if settings.guard:
+        admission = await stack.enter_async_context(
+            holding_leases(
+                settings.guard,
+                settings.replica,
+                uuid.uuid4().hex,
+                clock,
+                observed,
+                sync_timeout_s=settings.sync_timeout_ms / 1000,
+                revocation_staleness_s=settings.revocation_staleness_s,
+            )
+        )
+    usage: UsageLog | Unmetered = Unmetered()
+    if settings.metering:
+        usage = await stack.enter_async_context(
+            metering_usage(
+                settings.metering,
+                settings.outbox,
+                settings.replica,
+                observed,
+                max_events=settings.outbox_events,
+                sync=settings.outbox_sync,
+            )
+        )
+    answers = Answers(None, None)
+    if settings.cache:
+        cached = await stack.enter_async_context(
+            caching(
+                settings.cache,
+                clock,
+                observed,
+                near_entries=settings.near_entries,
+                near_bytes=settings.near_bytes,
+                ttl_s=settings.cache_ttl_s,
+            )
+        )
+        answers = Answers(cached, AnswerKeys(settings.cache_key.read_bytes()), settings.cache_ttl_s)
+    return Neighbours(admission, usage, answers)

@@ -14,6 +14,7 @@ from headrace.inference import errors
 from headrace.inference.backend import Backend
 from headrace.inference.core.queue import BatchPolicy, BatchQueue, Cut, Item
 from headrace.inference.execution import Answer, Executed, Work, execute
+from headrace.metering.client import split_by_rows
 from headrace.runtime.clock import Clock
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
@@ -33,13 +34,14 @@ class Ticket(Item):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """An executed batch."""
+    """An executed batch. `shares` are its CPU nanoseconds split among the requests by their rows."""
 
     tickets: list[Ticket]
     rows: int
     why: str
     cut_at: float
     executed: Executed
+    shares: list[int]
 
 
 @dataclass(slots=True, eq=False)
@@ -48,10 +50,12 @@ class Outcome:
 
     Holds nothing of the batch itself: its tickets hold the futures that hold
     this, and the ring would keep every tensor alive until the collector runs.
-    Times are nanoseconds on the monotonic clock.
+    Times are nanoseconds on the monotonic clock; `cpu_ns` is the request's share
+    of the batch's CPU time.
     """
 
     answer: Answer
+    cpu_ns: int
     batch_rows: int
     started_ns: int
     ended_ns: int
@@ -189,16 +193,17 @@ class Batcher:
             self._pump()
         self._observe(batch)
         started_ns, ended_ns = batch.executed.started_ns, batch.executed.ended_ns
-        for ticket, answer in zip(batch.tickets, batch.executed.answers, strict=True):
+        for ticket, answer, cpu_ns in zip(batch.tickets, batch.executed.answers, batch.shares, strict=True):
             if answer is None:
                 _fail(ticket, errors.execution_failed(self._model))
             elif not ticket.waiter.done():
-                ticket.waiter.set_result(Outcome(answer, batch.rows, started_ns, ended_ns))
+                ticket.waiter.set_result(Outcome(answer, cpu_ns, batch.rows, started_ns, ended_ns))
 
 
 def _executed(backend: Backend, cut: Cut[Ticket], cut_at: float) -> Batch:
     executed = execute(backend, [ticket.work for ticket in cut.items])
-    return Batch(cut.items, cut.rows, cut.why, cut_at, executed)
+    shares = split_by_rows(executed.cpu_ns, [ticket.rows for ticket in cut.items])
+    return Batch(cut.items, cut.rows, cut.why, cut_at, executed, shares)
 
 
 def _fail(ticket: Ticket, error: HeadraceError) -> None:

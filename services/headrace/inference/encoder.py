@@ -33,6 +33,25 @@ class Encoder:
             parts += (RAW_OUTPUT_TAG, varint(len(value)), value)
         return b"".join(parts)
 
+    def with_id(self, request_id: str, stored: bytes) -> bytes:
+        """An answer that was encoded without an id, with one."""
+        if not request_id:
+            return stored
+        encoded = request_id.encode()
+        return b"".join((stored, ID_TAG, varint(len(encoded)), encoded))
+
+    def decode(self, stored: bytes, outputs: tuple[int, ...]) -> Answer:
+        """The tensors of an answer that was encoded for these outputs, in the signature's order.
+
+        Outputs that were not asked for are empty.
+        """
+        message = ModelInferResponse.FromString(stored)
+        shapes: list[tuple[int, ...]] = [()] * len(self._signature.outputs)
+        values: list[bytes | memoryview] = [b""] * len(shapes)
+        for place, tensor, raw in zip(outputs, message.outputs, message.raw_output_contents, strict=True):
+            shapes[place], values[place] = tuple(tensor.shape), raw
+        return Answer(shapes, values)
+
     def _head(self, answer: Answer, outputs: tuple[int, ...]) -> bytes:
         key = (outputs, *answer.shapes)
         head = self._heads.get(key)

@@ -8,14 +8,18 @@ from headrace.runtime.errors import CodeTable, FieldViolation, HeadraceError
 
 DOMAIN = "inference.headrace"
 
+EXECUTION_FAILED = "EXECUTION_FAILED"
+"""The one reason that says something of a model's health."""
+
 CODES: CodeTable = {
     (DOMAIN, "MODEL_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
     (DOMAIN, "VERSION_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
     (DOMAIN, "MODEL_NOT_READY"): grpc.StatusCode.UNAVAILABLE,
     (DOMAIN, "TENSOR_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
     (DOMAIN, "QUEUE_FULL"): grpc.StatusCode.UNAVAILABLE,
-    (DOMAIN, "EXECUTION_FAILED"): grpc.StatusCode.INTERNAL,
+    (DOMAIN, EXECUTION_FAILED): grpc.StatusCode.INTERNAL,
     (DOMAIN, "BODY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
+    (DOMAIN, "IDEMPOTENCY_KEY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
 }
 
 RETRY_AFTER_S = 1.0
@@ -68,7 +72,7 @@ def deadline_exceeded(stage: str) -> HeadraceError:
 
 def execution_failed(model: str) -> HeadraceError:
     """The model failed on this request; the log has the cause, the caller does not."""
-    return _error("EXECUTION_FAILED", f"model {model!r} failed on this request", {"model": model})
+    return _error(EXECUTION_FAILED, f"model {model!r} failed on this request", {"model": model})
 
 
 def tensor_invalid(model: str, field: str, problem: str) -> HeadraceError:
@@ -90,4 +94,15 @@ def body_invalid(field: str, problem: str) -> HeadraceError:
         {"field": field},
         DOMAIN,
         violations=(FieldViolation(field, problem),),
+    )
+
+
+def idempotency_key_invalid(problem: str) -> HeadraceError:
+    """The metadata `idempotency-key` can't be billed by."""
+    return HeadraceError(
+        "IDEMPOTENCY_KEY_INVALID",
+        f"idempotency-key: {problem}",
+        {"field": "idempotency-key"},
+        DOMAIN,
+        violations=(FieldViolation("idempotency-key", problem),),
     )

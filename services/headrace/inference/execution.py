@@ -44,7 +44,8 @@ class Executed:
     """What became of a batch: an answer, or None for a failure, per request.
 
     Times are nanoseconds on the monotonic clock; `runs` counts the model's
-    executions (more than one after a failure).
+    executions (more than one after a failure). `cpu_ns` is what the instance's
+    thread had of a core meanwhile, repeated runs included.
     """
 
     answers: list[Answer | None]
@@ -53,10 +54,18 @@ class Executed:
     output_ns: int
     ended_ns: int
     runs: int = 1
+    cpu_ns: int = 0
 
 
 def execute(backend: Backend, works: Sequence[Work]) -> Executed:
     """Executes a batch; never raises what the model raised."""
+    cpu_started = time.thread_time_ns()
+    executed = _tried(backend, works)
+    executed.cpu_ns = time.thread_time_ns() - cpu_started
+    return executed
+
+
+def _tried(backend: Backend, works: Sequence[Work]) -> Executed:
     started = time.monotonic_ns()
     try:
         inputs = _joined(backend, works)
@@ -74,7 +83,7 @@ def _one_by_one(backend: Backend, works: Sequence[Work], started: int) -> Execut
     if len(works) == 1:
         now = time.monotonic_ns()
         return Executed([None], started, started, now, now)
-    alone = [execute(backend, [work]) for work in works]
+    alone = [_tried(backend, [work]) for work in works]
     answers = [one.answers[0] for one in alone]
     now = time.monotonic_ns()
     return Executed(answers, started, started, now, now, 1 + sum(one.runs for one in alone))

@@ -1,6 +1,7 @@
 """The models that a replica serves: found in the repository, loaded, looked up."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from headrace.inference.encoder import Encoder
 from headrace.inference.settings import ModelOverride
 from headrace.inference.spans import record
 from headrace.inference.statistics import InferenceMetrics, Statistics
+from headrace.inference.usage import Usage
 from headrace.inference.v2.model_config_pb2 import ModelConfig
+from headrace.metering.client import Unmetered, UsageLog
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Telemetry
 
@@ -48,7 +51,10 @@ class Model:
     decoder: Decoder
     encoder: Encoder
     statistics: Statistics
+    usage: Usage
     timeout_s: float
+    digest: str
+    cacheable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Loaded:
     version: str
     config: ModelConfig
     backend: Backend
+    digest: str
 
 
 class Loader:
@@ -85,7 +92,7 @@ class Loader:
         version = _newest(folder)
         backend = self._backend(folder / version, config)
         backend.execute(zeros(backend.signature, 1, WARM_UP_LENGTH))
-        return Loaded(version, config, backend)
+        return Loaded(version, config, backend, self._digest(folder / version, config))
 
     def _backend(self, folder: Path, config: ModelConfig) -> Backend:
         signature = signature_of(config)
@@ -96,6 +103,18 @@ class Loader:
             file = config.default_model_filename or "model.onnx"
             return OnnxBackend(folder / Path(file).name, signature)
         raise ConfigError(f"{folder.parent / 'config.pbtxt'}: no backend {config.backend!r}")
+
+    def _digest(self, folder: Path, config: ModelConfig) -> str:
+        """What the answers depend on: the version's files, its configuration, the model behind it."""
+        digest = hashlib.sha256(config.SerializeToString(deterministic=True))
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            digest.update(f"\0{file.relative_to(folder)}\0".encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        encoder = config.parameters["encoder"].string_value if "encoder" in config.parameters else ""
+        if encoder:
+            digest.update(self.load(encoder).digest.encode())
+        return digest.hexdigest()
 
 
 class Models:
@@ -121,16 +140,25 @@ class Models:
         return list(self._serving.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every model of a replica is served with."""
+
+    instances: int
+    telemetry: Telemetry
+    usage: UsageLog | Unmetered
+    clock: Clock
+    replica: str
+
+
 @asynccontextmanager
-async def serving_models(
-    loader: Loader, instances: int, telemetry: Telemetry, clock: Clock, replica: str
-) -> AsyncIterator[Models]:
+async def serving_models(loader: Loader, around: Surroundings) -> AsyncIterator[Models]:
     """Loads every model of the repository and serves it until exit.
 
     A model that does not load leaves the others alone and is told of by
     `failures` and the log.
     """
-    metrics = InferenceMetrics(telemetry.registry)
+    metrics = InferenceMetrics(around.telemetry.registry)
     serving: dict[str, Model] = {}
     failures: dict[str, str] = {}
     for name in loader.names():
@@ -140,7 +168,7 @@ async def serving_models(
             log.error("model not loaded", model=name, exc_info=error)
             failures[name] = str(error)
             continue
-        serving[name] = _serve(name, loaded, instances, telemetry, clock, replica, metrics)
+        serving[name] = _serve(name, loaded, around, metrics)
     try:
         yield Models(serving, failures)
     finally:
@@ -149,37 +177,29 @@ async def serving_models(
             model.backend.close()
 
 
-def _serve(
-    name: str,
-    loaded: Loaded,
-    instances: int,
-    telemetry: Telemetry,
-    clock: Clock,
-    replica: str,
-    metrics: InferenceMetrics,
-) -> Model:
+def _serve(name: str, loaded: Loaded, around: Surroundings, metrics: InferenceMetrics) -> Model:
+    clock, config = around.clock, loaded.config
     statistics = Statistics(name, loaded.version, metrics)
+    usage = Usage(around.usage, clock, name, loaded.version)
 
     def observe(batch: Batch) -> None:
         statistics.executed(batch, clock.time_ns() // 1_000_000)
-        record(telemetry.tracer, batch, name, replica, clock)
+        usage.executed(batch)
+        record(around.telemetry.tracer, batch, name, around.replica, clock)
 
     return Model(
         name,
         loaded.version,
-        loaded.config,
+        config,
         loaded.backend,
-        Batcher(
-            loaded.backend,
-            policy_of(loaded.config),
-            instances_of(loaded.config, instances),
-            clock,
-            observe,
-        ),
+        Batcher(loaded.backend, policy_of(config), instances_of(config, around.instances), clock, observe),
         Decoder(loaded.backend.signature),
         Encoder(loaded.backend.signature, loaded.version),
         statistics,
-        timeout_s(loaded.config),
+        usage,
+        timeout_s(config),
+        loaded.digest,
+        config.response_cache.enable,
     )
 
 

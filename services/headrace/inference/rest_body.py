@@ -6,11 +6,13 @@ mistake names its path in the JSON body.
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from headrace.inference.answers import Inference
 from headrace.inference.core.tensors import (
     BYTES,
     DTYPES,
@@ -21,7 +23,6 @@ from headrace.inference.core.tensors import (
 )
 from headrace.inference.decoder import packed
 from headrace.inference.errors import body_invalid
-from headrace.inference.service import Inference
 from headrace.inference.v2.grpc_service_pb2 import InferParameter, ModelInferRequest
 
 LENGTH_HEADER = "inference-header-content-length"
@@ -203,14 +204,25 @@ def _flat(data: Any, field: str, count: int) -> Iterator[Any]:
             stack.pop()
 
 
-def write_body(asked: Asked, done: Inference) -> tuple[bytes, int | None]:
-    """The answer's body, and the length of its JSON header where binary tensors follow."""
-    signature = done.model.backend.signature
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer's body; `header_length` is that of its JSON header where binary tensors follow."""
+
+    data: bytes
+    header_length: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+def write_body(asked: Asked, done: Inference) -> Written:
+    """The answer's body."""
+    signature, given = done.model.backend.signature, done.answer
     outputs: list[dict[str, Any]] = []
     binary: list[bytes | memoryview] = []
-    for place in done.outputs:
+    for place in done.asked.outputs:
         spec = signature.outputs[place]
-        shape, value = done.answer.shapes[place], done.answer.values[place]
+        shape, value = given.shapes[place], given.values[place]
         output: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
         if asked.binary(spec.name):
             output["parameters"] = {"binary_data_size": len(value)}
@@ -226,7 +238,7 @@ def write_body(asked: Asked, done: Inference) -> tuple[bytes, int | None]:
     if asked.request.id:
         answer["id"] = asked.request.id
     head = msgspec.json.encode(answer)
-    return (b"".join((head, *binary)), len(head)) if binary else (head, None)
+    return Written(b"".join((head, *binary)), len(head)) if binary else Written(head)
 
 
 def _json_values(value: bytes | memoryview, datatype: str, shape: tuple[int, ...]) -> list[Any]:

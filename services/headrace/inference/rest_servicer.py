@@ -51,15 +51,14 @@ class RestServicer:
         asked = parse_body(request.body.data, str(call.metadata.get(LENGTH_HEADER, "")))
         asked.request.model_name = request.model_name
         asked.request.model_version = request.model_version
-        done = await self._service.infer(asked.request, call)
-        data, header_length = write_body(asked, done)
+        written = await self._service.infer(asked.request, call, lambda done: write_body(asked, done))
         # HTTP clients see no trailers: the timings leave as headers.
         call.initial += call.trailing
         call.trailing.clear()
-        if header_length is None:
-            return HttpBody(content_type=JSON, data=data)
-        call.initial.append((LENGTH_HEADER, str(header_length)))
-        return HttpBody(content_type=BINARY, data=data)
+        if written.header_length is None:
+            return HttpBody(content_type=JSON, data=written.data)
+        call.initial.append((LENGTH_HEADER, str(written.header_length)))
+        return HttpBody(content_type=BINARY, data=written.data)
 
 
 def _json(document: dict[str, object]) -> HttpBody:

@@ -1,38 +1,75 @@
-"""One inference, whichever contract asked for it: gRPC's servicer and the REST bridge call this."""
+"""One inference, whichever contract asked for it: gRPC's servicer and the REST bridge call this.
 
-from dataclasses import dataclass
+The order is the design's: the request is checked, admitted by the guard's
+leases, given space in the outbox, answered, and recorded before the answer leaves.
+"""
 
+from collections.abc import Callable, Sized
+from typing import Protocol, TypeVar
+
+from opentelemetry.trace import Tracer
+
+from headrace.guard.client import Outcome as Ending
+from headrace.guard.client import Permit
 from headrace.inference import errors
-from headrace.inference.batcher import Outcome
-from headrace.inference.execution import Answer
+from headrace.inference.answers import MODEL, Answers, Asked, Inference, asked_of
 from headrace.inference.models import Model, Models
+from headrace.inference.spans import guard_span
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
+from headrace.metering.client import Cost, Unmetered, UsageLog, outbox_full
 from headrace.runtime.clock import Clock
+from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
 
+Body = TypeVar("Body", bound=Sized)
 
-@dataclass(slots=True)
-class Inference:
-    """A finished inference: the answer, and which of its outputs were asked for."""
+NO_EXECUTION = (("headrace-queue-us", "0"), ("headrace-compute-us", "0"), ("headrace-batch-size", "0"))
+"""The timings of an answer that no batch was executed for."""
 
-    model: Model
-    answer: Answer
-    outputs: tuple[int, ...]
+
+class Admission(Protocol):
+    """Decides whether a tenant may use a model now. Refusals are HeadraceErrors."""
+
+    def admit(self, tenant: str, model: str) -> Permit | None:
+        """A permit, or None where the guard has to be asked."""
+        ...
+
+    async def ask(self, tenant: str, model: str, deadline: float | None) -> Permit:
+        """A permit, from the guard."""
+        ...
+
+    def release(self, permit: Permit, ending: Ending, latency_s: float) -> None:
+        """Gives the permit back, once."""
+        ...
 
 
 class InferenceService:
-    """Validates a request, has it batched, and tells how its time was spent."""
+    """Validates a request, has it admitted and answered, and tells how its time and money were spent."""
 
-    def __init__(self, models: Models, clock: Clock, replica: str) -> None:
+    def __init__(
+        self,
+        models: Models,
+        answers: Answers,
+        admission: Admission,
+        log: UsageLog | Unmetered,
+        tracer: Tracer,
+        clock: Clock,
+        replica: str,
+    ) -> None:
         self._models = models
+        self._answers = answers
+        self._admission = admission
+        self._log = log
+        self._tracer = tracer
         self._clock = clock
         self._replica = replica
 
-    async def infer(self, request: ModelInferRequest, call: Call) -> Inference:
-        """The answer to one request; the call's trailing metadata gets its timings.
+    async def infer(self, request: ModelInferRequest, call: Call, write: Callable[[Inference], Body]) -> Body:
+        """The answer to one request as `write` puts it; the call's trailing metadata tells of it.
 
         Raises MODEL_NOT_FOUND, VERSION_NOT_FOUND, MODEL_NOT_READY,
-        TENSOR_INVALID, QUEUE_FULL, DEADLINE_EXCEEDED, EXECUTION_FAILED.
+        TENSOR_INVALID, IDEMPOTENCY_KEY_INVALID, the guard's refusals,
+        USAGE_OUTBOX_FULL, QUEUE_FULL, DEADLINE_EXCEEDED, EXECUTION_FAILED.
         """
         if call.trace_id:
             call.trailing.append(("headrace-trace-id", call.trace_id))
@@ -40,47 +77,90 @@ class InferenceService:
         if call.span.is_recording():
             call.span.set_attribute("headrace.model", model.name)
         try:
-            outcome, outputs = await self._execute(model, request, call)
+            body = await self._admitted(model, _checked(model, request, call), call, write)
         except BaseException:  # a cancelled request counts as one that failed; raised on as it is
             model.statistics.failed(self._elapsed_ns(call))
             raise
-        total_ns = self._elapsed_ns(call)
-        model.statistics.answered(total_ns)
-        self._tell_timings(call, outcome, total_ns)
-        return Inference(model, outcome.answer, outputs)
+        model.statistics.answered(self._elapsed_ns(call))
+        return body
 
-    async def _execute(
-        self, model: Model, request: ModelInferRequest, call: Call
-    ) -> tuple[Outcome, tuple[int, ...]]:
-        outputs = model.decoder.outputs(request)
-        work = model.decoder.decode(request)
-        problem = model.backend.problem(work.values)
-        if problem:
-            raise errors.tensor_invalid(model.name, "inputs", problem)
-        return await model.batcher.submit(work, call, _deadline(request, model, call)), outputs
+    async def _admitted(
+        self, model: Model, asked: Asked, call: Call, write: Callable[[Inference], Body]
+    ) -> Body:
+        admission, tenant = self._admission, call.caller.tenant
+        permit = admission.admit(tenant, model.name)
+        if permit is None:
+            with guard_span(self._tracer, call):
+                permit = await admission.ask(tenant, model.name, asked.deadline)
+        ending = (
+            Ending.IGNORED
+        )  # a caller's mistake or leave says nothing of the model, nor does a cache's answer
+        try:
+            if not self._log.reserve():
+                raise outbox_full()
+            done, body = await self._answered(model, asked, call, write)
+            if done.outcome is not None:
+                ending = Ending.SUCCESS
+            return body
+        except HeadraceError as error:
+            if error.reason == errors.EXECUTION_FAILED:
+                ending = Ending.FAILURE
+            raise
+        finally:
+            admission.release(permit, ending, self._clock.monotonic() - call.arrived)
+
+    async def _answered(
+        self, model: Model, asked: Asked, call: Call, write: Callable[[Inference], Body]
+    ) -> tuple[Inference, Body]:
+        """The answer, recorded; gives the reserved space back when there is none."""
+        try:
+            done = await self._answers.answer(model, asked, call)
+            body = write(done)
+        except BaseException:  # raised on as it is
+            self._log.cancel()
+            raise
+        outcome = done.outcome
+        cost = model.usage.answered(
+            call,
+            asked.work,
+            done.kind,
+            cpu_ns=0 if outcome is None else outcome.cpu_ns,
+            response_bytes=len(body),
+            stored_bytes=done.kept_bytes,
+            stored_ms=self._answers.ttl_ms,
+        )
+        self._tell(call, done, cost)
+        return done, body
 
     def _elapsed_ns(self, call: Call) -> int:
         return int((self._clock.monotonic() - call.arrived) * 1e9)
 
-    def _tell_timings(self, call: Call, outcome: Outcome, total_ns: int) -> None:
-        queue_us = max(0, outcome.started_ns // 1000 - int(call.arrived * 1e6))
-        call.trailing += (
-            ("headrace-queue-us", str(queue_us)),
-            ("headrace-compute-us", str((outcome.ended_ns - outcome.started_ns) // 1000)),
-            ("headrace-total-us", str(total_ns // 1000)),
-            ("headrace-batch-size", str(outcome.batch_rows)),
+    def _tell(self, call: Call, done: Inference, cost: Cost | None) -> None:
+        outcome, trailing = done.outcome, call.trailing
+        if outcome is None:
+            trailing += NO_EXECUTION
+        else:
+            queue_us = max(0, outcome.started_ns // 1000 - int(call.arrived * 1e6))
+            trailing += (
+                ("headrace-queue-us", str(queue_us)),
+                ("headrace-compute-us", str((outcome.ended_ns - outcome.started_ns) // 1000)),
+                ("headrace-batch-size", str(outcome.batch_rows)),
+            )
+        if done.level != MODEL:
+            trailing.append(("headrace-cache", done.level))
+        if cost is not None:
+            trailing += (("headrace-cost-nanos", str(cost.total)), ("headrace-currency", cost.currency))
+        trailing += (
+            ("headrace-total-us", str(self._elapsed_ns(call) // 1000)),
             ("headrace-replica", self._replica),
         )
 
 
-def _deadline(request: ModelInferRequest, model: Model, call: Call) -> float:
-    """The caller's deadline, or the model's default; parameter `timeout` (microseconds) lowers it."""
-    latest = call.arrived + model.timeout_s
-    if call.deadline is not None:
-        latest = call.deadline
-    if "timeout" in request.parameters:
-        parameter = request.parameters["timeout"]
-        microseconds = parameter.int64_param or parameter.uint64_param
-        if microseconds > 0:
-            latest = min(latest, call.arrived + microseconds * 1e-6)
-    return latest
+def _checked(model: Model, request: ModelInferRequest, call: Call) -> Asked:
+    """The request, found right; raises what is wrong with it. It has cost nobody anything so far."""
+    asked = asked_of(model, request, call)
+    problem = model.backend.problem(asked.work.values)
+    if problem:
+        raise errors.tensor_invalid(model.name, "inputs", problem)
+    model.usage.bind(call, asked.work)
+    return asked

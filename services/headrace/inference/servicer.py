@@ -76,8 +76,7 @@ class InferenceServicer:
         return response
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> bytes:
-        done = await self._service.infer(request, call)
-        return done.model.encoder.encode(request.id, done.answer, done.outputs)
+        return await self._service.infer(request, call, lambda done: done.encoded(request.id))
 
 
 def is_ready(models: Models, name: str, version: str) -> bool:

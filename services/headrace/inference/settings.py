@@ -35,6 +35,11 @@ class InferenceSettings:
     `hot_socket` is where the gateway reaches ModelInfer and the REST bridge by
     gRPC over HTTP/1.1, `grpc_socket` where it reaches everything by HTTP/2.
     `instances` is how many batches of a model run at once, each on one thread.
+    `guard`, `cache` and `metering` are gRPC targets (`unix:/path`, `host:port`);
+    an empty one means none: no limits, no cached answers, no bill. `outbox` is
+    the directory of usage events that metering has not taken yet, `cache_key`
+    the file with the secret of cache keys. `sync_timeout_ms` is how long a
+    request waits for a guard that does not answer.
     """
 
     listen: str = "127.0.0.1:9100"
@@ -49,6 +54,18 @@ class InferenceSettings:
     max_buffered_bytes: int = 512 * 1024 * 1024
     instances: int = 2
     models: Mapping[str, ModelOverride] = field(default_factory=dict)
+    guard: str = ""
+    sync_timeout_ms: float = 25.0
+    revocation_staleness_s: float = 600.0
+    cache: str = ""
+    cache_key: Path = Path("cache.key")
+    near_entries: int = 1000
+    near_bytes: int = 64 * 1024 * 1024
+    cache_ttl_s: float = 3600.0
+    metering: str = ""
+    outbox: Path = Path("outbox")
+    outbox_events: int = 2_400_000
+    outbox_sync: bool = False
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
     @classmethod
@@ -68,6 +85,18 @@ class InferenceSettings:
             max_buffered_bytes=reader.integer("MAX_BUFFERED_BYTES", 512 * 1024 * 1024, low=1024, high=2**40),
             instances=reader.integer("INSTANCES", os.cpu_count() or 1, low=1, high=256),
             models=_overrides(reader),
+            guard=reader.text("GUARD", ""),
+            sync_timeout_ms=reader.number("LIMITS_SYNC_TIMEOUT_MS", 25.0, low=1.0, high=60_000.0),
+            revocation_staleness_s=reader.number("REVOCATION_STALENESS_S", 600.0, low=0.0, high=86_400.0),
+            cache=reader.text("CACHE", ""),
+            cache_key=reader.path("CACHE_KEY_FILE", None) or Path("cache.key"),
+            near_entries=reader.integer("NEAR_CACHE_ENTRIES", 1000, low=0, high=10_000_000),
+            near_bytes=reader.integer("NEAR_CACHE_BYTES", 64 * 1024 * 1024, low=0, high=2**40),
+            cache_ttl_s=reader.number("CACHE_TTL_S", 3600.0, low=1.0, high=30 * 86_400.0),
+            metering=reader.text("METERING", ""),
+            outbox=reader.path("OUTBOX", None) or Path("outbox"),
+            outbox_events=reader.integer("OUTBOX_EVENTS", 2_400_000, low=1, high=10**9),
+            outbox_sync=reader.flag("OUTBOX_SYNC", default=False),
             telemetry=TelemetrySettings.read(values),
         )
         reader.finish()

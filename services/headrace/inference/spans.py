@@ -4,11 +4,15 @@ The batch is the root of a trace of its own, since many requests caused it: it
 links to every sampled request that it executed, and each of those links back.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Tracer, set_span_in_context
 
 from headrace.inference.batcher import Batch
 from headrace.runtime.clock import Clock
+from headrace.runtime.rpc import Call
 
 
 def record(tracer: Tracer, batch: Batch, model: str, replica: str, clock: Clock) -> None:
@@ -46,3 +50,16 @@ def record(tracer: Tracer, batch: Batch, model: str, replica: str, clock: Clock)
         )
         wait.end(started_ns)
     span.end(batch.executed.ended_ns + to_epoch_ns)
+
+
+@contextmanager
+def guard_span(tracer: Tracer, call: Call) -> Iterator[None]:
+    """The time in which the guard is asked, as a child of the call's span."""
+    if not call.span.is_recording():
+        yield
+        return
+    span = tracer.start_span("guard", context=set_span_in_context(call.span, Context()))
+    try:
+        yield
+    finally:
+        span.end()

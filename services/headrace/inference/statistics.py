@@ -75,6 +75,8 @@ class Statistics:
         self._success = Tally()
         self._fail = Tally()
         self._queue = Tally()
+        self._cache_hit = Tally()
+        self._cache_miss = Tally()
         self._sizes: dict[int, BatchTally] = {}
         self._queue_seconds = metrics.queue_seconds.series(model)
         self._compute_seconds = metrics.compute_seconds.series(model)
@@ -105,6 +107,10 @@ class Statistics:
         """Counts a request that succeeded; `ns` from arrival to answer."""
         self._success.add(ns)
 
+    def looked_up(self, ns: int, *, hit: bool) -> None:
+        """Counts a request that a cache was asked for; `ns` from arrival to a hit, 0 for a miss."""
+        (self._cache_hit if hit else self._cache_miss).add(ns)
+
     def failed(self, ns: int) -> None:
         """Counts a request that failed."""
         self._fail.add(ns)
@@ -119,7 +125,13 @@ class Statistics:
             execution_count=self._executions,
         )
         stats = message.inference_stats
-        for name, tally in (("success", self._success), ("fail", self._fail), ("queue", self._queue)):
+        for name, tally in (
+            ("success", self._success),
+            ("fail", self._fail),
+            ("queue", self._queue),
+            ("cache_hit", self._cache_hit),
+            ("cache_miss", self._cache_miss),
+        ):
             target = getattr(stats, name)
             target.count, target.ns = tally.count, tally.ns
         for rows, size in sorted(self._sizes.items()):

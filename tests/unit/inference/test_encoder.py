@@ -31,6 +31,22 @@ def test_the_concatenated_answer_is_the_message(identity: str, rows: int, output
         assert list(message.raw_output_contents) == [bytes(answer.values[i]) for i in outputs]
 
 
+@given(st.text(max_size=300), st.sampled_from([(0, 1), (1, 0), (0,), (1,)]))
+def test_a_stored_answer_gets_its_id_without_being_serialised_again(
+    identity: str, outputs: tuple[int, ...]
+) -> None:
+    """Stored without an id, it is with one what it would have been, and its tensors come back."""
+    y, z = np.arange(6, dtype=np.float32), np.arange(2, dtype=np.int32)
+    answer = Answer([(2, 3), (2,)], [y.tobytes(), z.tobytes()])
+    encoder = Encoder(PAIR, "7")
+    stored = encoder.encode("", answer, outputs)
+    one = ModelInferResponse.FromString(encoder.with_id(identity, stored))
+    assert one == ModelInferResponse.FromString(encoder.encode(identity, answer, outputs))
+    tensors = encoder.decode(stored, outputs)
+    assert [tensors.shapes[i] for i in outputs] == [answer.shapes[i] for i in outputs]
+    assert [tensors.values[i] for i in outputs] == [answer.values[i] for i in outputs]
+
+
 @given(st.integers(0, 2**35))
 def test_varint_is_protobufs(number: int) -> None:
     """As protobuf writes a uint64 field."""

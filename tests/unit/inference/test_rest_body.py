@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.inference.answers import Asked, Inference
+from headrace.inference.batcher import Outcome
 from headrace.inference.core.tensors import Signature, TensorSpec, join_strings
-from headrace.inference.execution import Answer
+from headrace.inference.execution import Answer, Work
 from headrace.inference.rest_body import parse_body, write_body
-from headrace.inference.service import Inference
 from headrace.runtime.errors import HeadraceError
 
 
@@ -123,15 +124,17 @@ SIGNATURE = Signature("m", (), (TensorSpec("y", "FP32", (2,)), TensorSpec("t", "
 def inference(y: list[float]) -> Inference:
     model = SimpleNamespace(name="m", version="1", backend=SimpleNamespace(signature=SIGNATURE))
     values: list[bytes | memoryview] = [np.array(y, np.float32).tobytes(), join_strings([b"hi"])]
-    return Inference(cast("Any", model), Answer([(1, 2), (1,)], values), (0, 1))
+    outcome = Outcome(Answer([(1, 2), (1,)], values), 0, 1, 0, 0)
+    return Inference(cast("Any", model), Asked(Work(1, [], []), (0, 1), {}, 0.0), outcome=outcome)
 
 
 def test_answers_are_plain_json() -> None:
     """Numbers as numbers; NaN and infinities as null, because JSON has no word for them."""
     asked = parse_body(json.dumps(body() | {"id": "q"}).encode(), "")
-    data, length = write_body(asked, inference([1.5, float("nan")]))
-    assert length is None
-    assert json.loads(data) == {
+    written = write_body(asked, inference([1.5, float("nan")]))
+    assert written.header_length is None
+    assert len(written) == len(written.data)
+    assert json.loads(written.data) == {
         "model_name": "m",
         "model_version": "1",
         "id": "q",
@@ -145,9 +148,9 @@ def test_answers_are_plain_json() -> None:
 def test_binary_answers_follow_their_header() -> None:
     """For all outputs, or for the one that asks."""
     chosen = {"outputs": [{"name": "y", "parameters": {"binary_data": True}}, {"name": "t"}]}
-    data, length = write_body(parse_body(json.dumps(body() | chosen).encode(), ""), inference([1, 2]))
-    assert length is not None
-    head = json.loads(data[:length])
+    written = write_body(parse_body(json.dumps(body() | chosen).encode(), ""), inference([1, 2]))
+    assert written.header_length is not None
+    head = json.loads(written.data[: written.header_length])
     assert head["outputs"][0]["parameters"] == {"binary_data_size": 8}
     assert head["outputs"][1]["data"] == ["hi"]
-    assert data[length:] == np.array([1, 2], np.float32).tobytes()
+    assert written.data[written.header_length :] == np.array([1, 2], np.float32).tobytes()

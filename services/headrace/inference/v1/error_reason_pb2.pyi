@@ -53,6 +53,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The REST body is not a valid inference request.
     Example metadata: {"field": "inputs[0].data"}. Code: INVALID_ARGUMENT, with BadRequest.
     """
+    ERROR_REASON_IDEMPOTENCY_KEY_INVALID: _ErrorReason.ValueType  # 8
+    """The metadata `idempotency-key` is no key, or stood for another request.
+    Example metadata: {"field": "idempotency-key"}. Code: INVALID_ARGUMENT, with BadRequest.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
@@ -89,5 +93,9 @@ Example metadata: {"model": "linear"}. Code: INTERNAL.
 ERROR_REASON_BODY_INVALID: ErrorReason.ValueType  # 7
 """The REST body is not a valid inference request.
 Example metadata: {"field": "inputs[0].data"}. Code: INVALID_ARGUMENT, with BadRequest.
+"""
+ERROR_REASON_IDEMPOTENCY_KEY_INVALID: ErrorReason.ValueType  # 8
+"""The metadata `idempotency-key` is no key, or stood for another request.
+Example metadata: {"field": "idempotency-key"}. Code: INVALID_ARGUMENT, with BadRequest.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,164 @@
+"""Where an answer comes from: the near-cache, the cache service, or the model.
+
+Only models whose config.pbtxt says `response_cache { enable: true }` are looked
+up; a caller opts out with the metadata `cache-control: no-store` (or no-cache).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from headrace.cache.client import AnswerKeys
+from headrace.cache.client import Answers as Cached
+from headrace.inference.batcher import Outcome
+from headrace.inference.execution import Answer, Work
+from headrace.inference.models import Model
+from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
+from headrace.metering.client import UsageKind
+from headrace.runtime.rpc import Call
+
+NOT_OF_THE_ANSWER = frozenset({"timeout", "priority"})
+"""Parameters that say when an answer is wanted, not which."""
+
+MODEL = ""
+"""The level of an answer that no cache was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was found right: its inputs, its outputs' places, when it is too late."""
+
+    work: Work
+    outputs: tuple[int, ...]
+    parameters: Mapping[str, str | int | float | bool]
+    deadline: float
+
+
+@dataclass(slots=True)
+class Inference:
+    """A finished inference.
+
+    `level` is the cache level that had the answer, `miss` where none had, empty
+    where none was asked. `outcome` is None where this process's model did not
+    work for this request. `stored` is the serialised answer without its id, for
+    what a cache may keep.
+    """
+
+    model: Model
+    asked: Asked
+    level: str = MODEL
+    outcome: Outcome | None = None
+    stored: bytes | None = None
+    coalesced: bool = False
+
+    @property
+    def answer(self) -> Answer:
+        """The outputs as tensors."""
+        if self.stored is not None:
+            return self.model.encoder.decode(self.stored, self.asked.outputs)
+        assert self.outcome is not None, "neither stored nor computed"
+        return self.outcome.answer
+
+    @property
+    def kind(self) -> UsageKind:
+        """What is billed."""
+        if self.coalesced:
+            return UsageKind.COALESCED
+        return UsageKind.CACHED if self.outcome is None else UsageKind.EXECUTED
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the caches keep because of this request."""
+        return len(self.stored) if self.stored is not None and self.outcome is not None else 0
+
+    def encoded(self, request_id: str) -> bytes:
+        """The serialised ModelInferResponse; what a cache had is not serialised again."""
+        encoder = self.model.encoder
+        if self.stored is not None:
+            return encoder.with_id(request_id, self.stored)
+        return encoder.encode(request_id, self.answer, self.asked.outputs)
+
+
+class Answers:
+    """Finds or makes the answers of a replica's models. `cached` is None where no cache is configured."""
+
+    def __init__(self, cached: Cached | None, keys: AnswerKeys | None, ttl_s: float = 0.0) -> None:
+        self._cached = cached
+        self._keys = keys
+        self.ttl_ms = int(ttl_s * 1000)
+
+    async def answer(self, model: Model, asked: Asked, call: Call) -> Inference:
+        """Raises QUEUE_FULL, DEADLINE_EXCEEDED, EXECUTION_FAILED."""
+        if self._cached is None or self._keys is None or not _cacheable(model, call):
+            outcome = await model.batcher.submit(asked.work, call, asked.deadline)
+            return Inference(model, asked, outcome=outcome)
+        key = self._key(self._keys, model, asked, call.caller.tenant)
+        near = self._cached.near(key)
+        if near is not None:
+            return Inference(model, asked, "near", stored=near)
+        return await self._found(self._cached, key, model, asked, call)
+
+    async def _found(self, cached: Cached, key: bytes, model: Model, asked: Asked, call: Call) -> Inference:
+        async def compute() -> tuple[bytes, Outcome]:
+            latest = call.arrived + model.timeout_s  # others may wait longer than this caller
+            outcome = await model.batcher.submit(asked.work, call, latest)
+            return model.encoder.encode("", outcome.answer, asked.outputs), outcome
+
+        found = await cached.find(
+            key, call.caller.tenant, model.name, compute, deadline=asked.deadline, span=call.span
+        )
+        outcome = found.made if isinstance(found.made, Outcome) else None
+        return Inference(model, asked, found.level, outcome, found.value, coalesced=found.coalesced)
+
+    def _key(self, keys: AnswerKeys, model: Model, asked: Asked, tenant: str) -> bytes:
+        signature, work = model.backend.signature, asked.work
+        inputs = [
+            (spec.name, spec.datatype, shape, value)
+            for spec, shape, value in zip(signature.inputs, work.shapes, work.values, strict=True)
+        ]
+        outputs = [signature.outputs[place].name for place in asked.outputs]
+        prefix = keys.prefix(tenant, model.name, model.digest)
+        return keys.key(prefix, inputs, asked.parameters, outputs)
+
+
+def asked_of(model: Model, request: ModelInferRequest, call: Call) -> Asked:
+    """The request, checked; raises TENSOR_INVALID."""
+    outputs = model.decoder.outputs(request)
+    work = model.decoder.decode(request)
+    parameters = _parameters(request) if request.parameters else {}
+    return Asked(work, outputs, parameters, _deadline(request, model, call))
+
+
+def _cacheable(model: Model, call: Call) -> bool:
+    if not model.cacheable:
+        return False
+    control = call.metadata.get("cache-control", "")
+    return not (isinstance(control, str) and ("no-store" in control or "no-cache" in control))
+
+
+def _parameters(request: ModelInferRequest) -> dict[str, str | int | float | bool]:
+    return {
+        name: _value(parameter)
+        for name, parameter in request.parameters.items()
+        if name not in NOT_OF_THE_ANSWER
+    }
+
+
+def _value(parameter: Message) -> str | int | float | bool:
+    field = parameter.WhichOneof("parameter_choice")
+    value: str | int | float | bool = getattr(parameter, field) if field else ""
+    return value
+
+
+def _deadline(request: ModelInferRequest, model: Model, call: Call) -> float:
+    """The caller's deadline, or the model's default; parameter `timeout` (microseconds) lowers it."""
+    latest = call.arrived + model.timeout_s
+    if call.deadline is not None:
+        latest = call.deadline
+    if "timeout" in request.parameters:
+        parameter = request.parameters["timeout"]
+        microseconds = parameter.int64_param or parameter.uint64_param
+        if microseconds > 0:
+            latest = min(latest, call.arrived + microseconds * 1e-6)
+    return latest
