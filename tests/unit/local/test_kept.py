@@ -16,7 +16,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.errors import HeadraceError
 from tests.fakes.local import FakeLauncher, FakeProbe
 
-SPEC = Spec("insight", "insight", ("/bin/true",), {}, "127.0.0.1:1", (), Path("insight.log"))
+SPEC = Spec("insight", "insight", ("/bin/true",), {}, "127.0.0.1:1", (), "insight.port", Path("insight.log"))
 QUICK = Patience(start_s=5, stop_s=5, silence_s=5, starting_interval_s=0, interval_s=0.001)
 
 

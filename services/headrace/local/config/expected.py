@@ -7,15 +7,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import inspect
 
+from headrace.local.config.schema import AS_WRITTEN
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A value's kind: its name in a sentence, an example, and its judge."""
+    """A value's kind: its name in a sentence, an example, and its judge.
+
+    `as_written`: it is the text in the file, whatever YAML would make of it.
+    """
 
     name: str
     example: str
     type: Any
     limits: Mapping[str, Any] = field(default_factory=dict)
+    as_written: bool = False
 
     def convert(self, value: Any) -> Any:
         """The value, judged; raises msgspec.ValidationError."""
@@ -54,7 +60,7 @@ def expected(kind: inspect.Type) -> Expected:
             return Expected(f"one of {', '.join(options)}", options[0], Literal[options])
         case inspect.StrType():
             pattern = {"pattern": plain.pattern} if plain.pattern else {"min_length": plain.min_length or 0}
-            return Expected(description or "text", example or "text", str, pattern)
+            return Expected(description or "text", example or "text", str, pattern, AS_WRITTEN in hints)
         case inspect.ListType():
             item = expected(plain.item_type)
             return Expected(f"a list, each {item.name}", f"[{item.example}]", list)

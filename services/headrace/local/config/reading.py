@@ -6,6 +6,7 @@ know their lines; values are then judged by msgspec.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def parse(data: bytes, file: str) -> Config:
         ) from None
     if not walk.problems:
         config = msgspec.convert(value, Config)
-        walk.problems.extend(_clashes(config, walk, file))
+        walk.problems.extend([*_clashes(config, walk, file), *_prices(config, walk, file)])
         if not walk.problems:
             return config
     raise ConfigError(sorted(walk.problems, key=lambda problem: problem.line))
@@ -162,6 +163,10 @@ class _Walk:
                 known = ", ".join(fields)
                 fix = f"did you mean {near[0]!r}?" if near else f"remove it; known here: {known}"
                 self._problem(at, _join(key, name), "no such key", fix)
+        for field in kind.fields:
+            if field.required and field.encode_name not in values:
+                needed = _join(key, field.encode_name)
+                self._problem(node, needed, "is missing", expected(field.type).fix(needed))
         return values
 
     def _mapping(self, node: yaml.Node, kind: inspect.DictType, key: str) -> dict[str, Any]:
@@ -205,8 +210,9 @@ class _Walk:
         if not isinstance(node, yaml.ScalarNode):
             return self._wrong(node, kind, key)
         try:
-            value = self._construct.construct_object(node)
-            return expected(kind).convert(value)
+            wanted = expected(kind)
+            value = node.value if wanted.as_written else self._construct.construct_object(node)
+            return wanted.convert(value)
         except (yaml.YAMLError, msgspec.ValidationError, ValueError, OverflowError):
             return self._wrong(node, kind, key)
 
@@ -242,6 +248,33 @@ def _clashes(config: Config, walk: _Walk, file: str) -> list[Problem]:
                 )
                 break
     return problems
+
+
+def _prices(config: Config, walk: _Walk, file: str) -> list[Problem]:
+    """Books of no day, of one version or of several currencies: nobody could tell what an amount means."""
+    books = config.metering.prices
+    problems = []
+    for n, book in enumerate(books):
+        wrong = {}
+        if not _is_time(book.effective_time):
+            wrong["effective_time"] = f"{book.effective_time!r} is no time", "look at a calendar"
+        if book.version in {other.version for other in books[:n]}:
+            wrong["version"] = f"version {book.version} occurs twice", "give each book a version of its own"
+        if book.currency != books[0].currency:
+            what = f"{book.currency} is not the first book's {books[0].currency}"
+            wrong["currency"] = what, "use one currency in all books"
+        key = f"metering.prices[{n}]"
+        for name, (what, fix) in wrong.items():
+            problems.append(Problem(file, walk.lines[key], f"{key}.{name}", what, fix))
+    return problems
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _join(key: str, name: str) -> str:

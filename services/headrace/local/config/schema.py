@@ -52,6 +52,39 @@ Burst = Annotated[int, Meta(ge=1, le=10_000_000, examples=[1000])]
 Concurrency = Annotated[int, Meta(ge=1, le=1_000_000, examples=[100])]
 WaitMs = Annotated[int, Meta(ge=0, le=60_000, examples=[50])]
 
+AS_WRITTEN = "as_written"
+_WRITTEN = {AS_WRITTEN: True}
+Version = Annotated[
+    str,
+    Meta(
+        pattern=r"^[1-9][0-9]{0,8}$",
+        description="a whole number from 1",
+        examples=["1"],
+        extra_json_schema=_WRITTEN,
+    ),
+]
+EffectiveTime = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        description="a time with its zone",
+        examples=["2026-01-31T00:00:00Z"],
+        extra_json_schema=_WRITTEN,
+    ),
+]
+Currency = Annotated[
+    str, Meta(pattern=r"^[A-Z]{3}$", description="a code of three letters", examples=["USD"])
+]
+Price = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{1,3}(\.[0-9]{1,9})?$",
+        description="a price: a decimal number below 1000 with at most 9 decimals",
+        examples=["0.05"],
+        extra_json_schema=_WRITTEN,
+    ),
+]
+
 
 class GatewayLimits(Struct, frozen=True, forbid_unknown_fields=True):
     """What the edge takes before it refuses."""
@@ -140,22 +173,39 @@ class Cache(Struct, frozen=True, forbid_unknown_fields=True):
 
     enabled: bool = True
     port: Port = 9200
-    max_entries: Annotated[int, Meta(ge=1, le=100_000_000)] = 1000
+    max_entries: Annotated[int, Meta(ge=1, le=10_000_000)] = 1000
     max_bytes: Annotated[int, Meta(ge=MIB, le=1024 * 1024 * MIB)] = 64 * MIB
-    ttl_s: Annotated[float, Meta(ge=0.1, le=366 * 86_400)] = 3600.0
+    ttl_s: Annotated[float, Meta(ge=1, le=30 * 86_400)] = 3600.0
     near_entries: Annotated[int, Meta(ge=0, le=10_000_000)] = 1000
     near_bytes: Annotated[int, Meta(ge=0, le=1024 * 1024 * MIB)] = 64 * MIB
     redis: Redis = EMBEDDED
     redis_password_file: Annotated[str, Meta(min_length=1, examples=["redis.password"])] | UnsetType = UNSET
-    redis_budget_ms: Annotated[float, Meta(ge=0.1, le=10_000)] = 5.0
+    redis_budget_ms: Annotated[float, Meta(ge=0.5, le=1000)] = 5.0
     valkey_port: Port = 9250
 
 
+class PriceBook(Struct, frozen=True, forbid_unknown_fields=True):
+    """What each kind of usage costs from a time on. Prices that are not given are the default's.
+
+    Numbers stay the text that was written: money is never a float.
+    """
+
+    version: Version
+    effective_time: EffectiveTime
+    currency: Currency = "USD"
+    gpu_hour: Price | UnsetType = UNSET
+    cpu_hour: Price | UnsetType = UNSET
+    storage_gb_month: Price | UnsetType = UNSET
+    api_call: Price | UnsetType = UNSET
+    network_gb: Price | UnsetType = UNSET
+
+
 class Metering(Struct, frozen=True, forbid_unknown_fields=True):
-    """What requests cost, and the ledger of it."""
+    """What requests cost, and the ledger of it. Without `prices` metering's own book holds."""
 
     enabled: bool = True
     port: Port = 9400
+    prices: list[PriceBook] = []
 
 
 class TelemetrySection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headrace.local.config.reading import MAX_CONFIG_BYTES, ConfigError, Problem, parse, read
 from headrace.local.config.schema import Config
 
+BOOK = "{version: 1, effective_time: 2026-01-31T00:00:00Z"
 BAD = [
     ("gateway: {prot: 8080}", 1, "gateway.prot", "did you mean 'port'?"),
     ("gatway: {}", 1, "gatway", "did you mean 'gateway'?"),
@@ -36,12 +37,35 @@ BAD = [
     ("limits:\n  tenants:\n    acme: {rate: -1}", 3, "limits.tenants.acme.rate", "`rate: 1000`"),
     ("limits:\n  tenants:\n    Acme: {rate: 1}", 3, "limits.tenants.Acme", "`acme: …`"),
     ("limits:\n  tenants:\n    acme: {brust: 1}", 3, "limits.tenants.acme.brust", "'burst'"),
-    ("cache: {ttl_s: 0}", 1, "cache.ttl_s", "0.1 to"),
+    ("cache: {ttl_s: 0}", 1, "cache.ttl_s", "1 to"),
     ("cache: {max_bytes: 1}", 1, "cache.max_bytes", "1048576 to"),
     ("cache: {redis: 'redis.example:6379'}", 1, "cache.redis", "redis://cache@redis.example:6379"),
     ("cache: {redis: 'redis://u:secret@h:6379'}", 1, "cache.redis", "redis_password_file"),
     ("cache: {valkey_port: 9101}", 1, "cache.valkey_port", "further apart"),
     ("metering: {port: 9601}", 1, "metering.port", "further apart"),
+    ("metering: {prices: [{version: 1}]}", 1, "metering.prices[0].effective_time", "2026-01-31T00:00:00Z"),
+    (f"metering: {{prices: [{BOOK}, api_call: cheap}}]}}", 1, "metering.prices[0].api_call", "0.05"),
+    (f"metering: {{prices: [{BOOK}, api_call: 1e-3}}]}}", 1, "metering.prices[0].api_call", "decimal"),
+    (f"metering: {{prices: [{BOOK}, gpu_huor: 1}}]}}", 1, "metering.prices[0].gpu_huor", "'gpu_hour'"),
+    (
+        "metering: {prices: [{version: 1, effective_time: 2026-02-30T00:00:00Z}]}",
+        1,
+        "metering.prices[0].effective_time",
+        "calendar",
+    ),
+    (f"metering: {{prices: [{BOOK}}}, {BOOK}}}]}}", 1, "metering.prices[1].version", "of its own"),
+    (
+        f"metering: {{prices: [{BOOK}}}, {{version: 2, effective_time: '2027-01-01 00:00+01:00', currency: EUR}}]}}",
+        1,
+        "metering.prices[1].currency",
+        "one currency",
+    ),
+    (
+        "metering: {prices: [{version: 1, effective_time: 2026-01-31}]}",
+        1,
+        "metering.prices[0].effective_time",
+        "with its zone",
+    ),
     ("telemetry: {otlp_endpoint: ['http://h:4317']}", 1, "telemetry.otlp_endpoint[0]", "localhost:4317"),
     ("telemetry: {sample_ratio: 2}", 1, "telemetry.sample_ratio", "0 to 1"),
     ("telemetry: {sample_ratio: .nan}", 1, "telemetry.sample_ratio", "0 to 1"),
@@ -106,6 +130,20 @@ def test_good() -> None:
         False,
     )
     assert config.telemetry.otlp_endpoint == ["insight", "jaeger:4317", "[::1]:4317"]
+
+
+def test_prices_are_what_was_written() -> None:
+    """A price reaches metering digit by digit: never as a float."""
+    config = parse(f"metering: {{prices: [{BOOK}, api_call: 0.001, network_gb: 0.30}}]}}".encode(), "f")
+    (book,) = config.metering.prices
+    assert (book.version, book.effective_time) == ("1", "2026-01-31T00:00:00Z")
+    assert (book.api_call, book.network_gb, book.currency) == ("0.001", "0.30", "USD")
+
+
+def test_passwords_are_not_shown() -> None:
+    """An address that is refused for the password in it is shown without: what is said of it ends in logs."""
+    (problem,) = problems("cache: {redis: 'redis://u:secret@h:6379'}")
+    assert "secret" not in str(problem)
 
 
 def test_missing_file(tmp_path: Path) -> None:
