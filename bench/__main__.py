@@ -22,11 +22,11 @@ from bench.figures import Figure, table
 from bench.h2load import LoadFailed
 from bench.machine import described
 from bench.measure import Effort
-from bench.mesh import Mesh, MeshFailed, running
+from bench.mesh import OFF, Mesh, MeshFailed, running
 
 MIB = 2**20
 RESULTS = Path(__file__).with_name("results")
-ROWS = ("start", "linear", "latency", "minilm")
+ROWS = ("start", "linear", "hits", "everything", "latency", "minilm")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,6 +68,14 @@ def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
             figures += [_start(mesh, "first"), _memory(mesh)]
         if "linear" in rows:
             figures += _linear(mesh, folder, effort)
+        if "hits" in rows:
+            _say("cache hits")
+            with edge.c_server(mesh, folder / "h") as c_server:
+                figures.append(measure.hits(mesh, c_server, effort))
+        if "everything" in rows:
+            _say("everything on, everything off")
+            with running(folder / "o", OFF) as off:
+                figures.append(measure.everything(mesh, off, effort))
         if "latency" in rows:
             _say("latency")
             figures.append(measure.latency(mesh, effort))

@@ -19,9 +19,9 @@ def framed(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def linear_request(row: np.ndarray = FIXED_ROW) -> pb.ModelInferRequest:
-    """One row for `linear`."""
-    request = pb.ModelInferRequest(model_name="linear")
+def linear_request(row: np.ndarray = FIXED_ROW, model: str = "linear") -> pb.ModelInferRequest:
+    """One row for `linear`, or for a model that takes the same."""
+    request = pb.ModelInferRequest(model_name=model)
     request.inputs.add(name="x", datatype="FP32", shape=row.shape)
     request.raw_input_contents.append(row.tobytes())
     return request

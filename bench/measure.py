@@ -63,6 +63,35 @@ def ceiling(mesh: Mesh, c_server: Target, effort: Effort) -> Figure:
     return Figure(name, f"{spread(ours)}/s", f"{spread(floors)}/s", interleaved_ratio(ours, floors))
 
 
+def hits(mesh: Mesh, c_server: Target, effort: Effort) -> Figure:
+    """`linear-cached` answered from the near-cache at 128 in flight, over a C server that answers nothing."""
+    name = "cache hits (`linear-cached`), 128 in flight / C server"
+    if not h2load.available():
+        return Figure(name, must=0.3, aim=0.4, missing=h2load.HOW_TO_GET)
+    check_linear(mesh, "linear-cached")  # the one execution
+    ours, floors = _interleaved(
+        effort,
+        lambda: _flood(mesh.target, "linear-cached", effort, cached=True),
+        lambda: _flood(c_server, "", effort),
+    )
+    return Figure(
+        name, f"{spread(ours)}/s", f"{spread(floors)}/s", interleaved_ratio(ours, floors), must=0.3, aim=0.4
+    )
+
+
+def everything(on: Mesh, off: Mesh, effort: Effort) -> Figure:
+    """`linear` at 128 in flight with limits, cache, metering and traces, over the same without them."""
+    name = "`linear`, 128 in flight, everything on / everything off"
+    if not h2load.available():
+        return Figure(name, must=0.9, aim=0.97, missing=h2load.HOW_TO_GET)
+    ours, floors = _interleaved(
+        effort, lambda: _flood(on.target, "linear", effort), lambda: _flood(off.target, "linear", effort)
+    )
+    return Figure(
+        name, f"{spread(ours)}/s", f"{spread(floors)}/s", interleaved_ratio(ours, floors), must=0.9, aim=0.97
+    )
+
+
 def latency(mesh: Mesh, effort: Effort) -> Figure:
     """What the mesh adds to one bare call of `linear`, one request at a time; medians."""
     name = "`linear`, one at a time, added to the bare call, p50"
@@ -117,10 +146,11 @@ def _interleaved(
     return mine, floors
 
 
-def _flood(target: Target, model: str, effort: Effort) -> float:
+def _flood(target: Target, model: str, effort: Effort, *, cached: bool = False) -> float:
     """128 in flight for about `run_s`: a short run first, which warms and says how many that are."""
-    warm = _h2load(target, model, WARM_REQUESTS, CONNECTIONS, STREAMS)
-    return _h2load(target, model, int(warm.per_s * effort.run_s), CONNECTIONS, STREAMS).per_s
+    warm = _h2load(target, model, WARM_REQUESTS, CONNECTIONS, STREAMS, cached=cached)
+    requests = int(warm.per_s * effort.run_s)
+    return _h2load(target, model, requests, CONNECTIONS, STREAMS, cached=cached).per_s
 
 
 def _one_at_a_time(target: Target) -> float:
@@ -128,9 +158,11 @@ def _one_at_a_time(target: Target) -> float:
     return _h2load(target, "linear", 3_000, 1, 1).p50_us
 
 
-def _h2load(target: Target, model: str, requests: int, connections: int, streams: int) -> Sample:
-    frame = framed(linear_request().SerializeToString())
-    with counted(target, requests, model):
+def _h2load(
+    target: Target, model: str, requests: int, connections: int, streams: int, *, cached: bool = False
+) -> Sample:
+    frame = framed(linear_request(model=model or "linear").SerializeToString())
+    with counted(target, requests, model, cached=cached):
         return h2load.run(target, frame, requests=requests, connections=connections, streams=streams)
 
 

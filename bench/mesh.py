@@ -16,6 +16,7 @@ from bench.target import Target
 
 START_TIMEOUT_S = 120
 CONFIG = Path(__file__).with_name("headrace.yaml")
+OFF = Path(__file__).with_name("off.yaml")
 
 
 class MeshFailed(Exception):
@@ -46,9 +47,9 @@ class Mesh:
 
 
 @contextmanager
-def running(state_dir: Path) -> Iterator[Mesh]:
+def running(state_dir: Path, config: Path = CONFIG) -> Iterator[Mesh]:
     """A mesh on free ports, ended on leaving."""
-    command = ["env", f"HEADRACE_LOCAL_STATE_DIR={state_dir}", f"HEADRACE_LOCAL_CONFIG={CONFIG}"]
+    command = ["env", f"HEADRACE_LOCAL_STATE_DIR={state_dir}", f"HEADRACE_LOCAL_CONFIG={config}"]
     command += ["HEADRACE_LOCAL_PORT=0", sys.executable, "-m", "headrace.local"]
     begun = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

@@ -32,12 +32,17 @@ MESSAGE_LIMIT = 256 * 1024 * 1024
 """Above every limit of the mesh, so that the mesh's own limits are what a test meets."""
 
 
+RAISED = "limits: {rate: 1000000, burst: 1000000, concurrency: 100000}\n"
+"""Limits that one tenant doing everything that tests do does not meet."""
+
+
 @dataclass(frozen=True)
 class MeshOptions:
-    """How a mesh differs from what `headrace up` makes by itself."""
+    """How a mesh differs from what `headrace up` makes by itself. `limits` is a section of the configuration too."""
 
     replicas: int = 1
     config: str = ""
+    limits: str = RAISED
     env: Mapping[str, str] = field(default_factory=dict)
     models_from: Path | None = None
 
@@ -203,8 +208,8 @@ def running_mesh(options: MeshOptions) -> Iterator[Mesh]:
 def _up(state_dir: Path, options: MeshOptions) -> Mesh:
     arguments: list[str | Path] = ["up", "--detach", "--json", "--port", "0", "--state-dir", state_dir]
     arguments += ["--replicas", str(options.replicas)]
-    if options.config:
-        (state_dir / "headrace.yaml").write_text(options.config)
+    if config := options.config + options.limits:
+        (state_dir / "headrace.yaml").write_text(config)
         arguments += ["--config", state_dir / "headrace.yaml"]
     document = json.loads(headrace(*arguments, env=options.env, timeout_s=UP_TIMEOUT_S))
     return Mesh(document["gateway"], document["services"], state_dir)
