@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def mesh_of(mesh: Mesh) -> Iterator[MeshOf]:
         def get(options: MeshOptions) -> Mesh:
             key = repr(options)
             if key not in meshes:
-                copied = MeshOptions(options.replicas, options.config, options.env, mesh.state_dir / "models")
+                copied = replace(options, models_from=mesh.state_dir / "models")
                 meshes[key] = stack.enter_context(running_mesh(copied))
             return meshes[key]
 
