@@ -84,7 +84,7 @@ async def holding_leases(
     telemetry.registry.register(HolderCollector(book))
     async with open_channel(target) as channel:
         listener = LeaseListener(book, revoked, clock, holder, incarnation)
-        stream = LeaseStream(GuardServiceStub(channel), listener, target)
+        stream = LeaseStream(channel, listener, target)
         book.wake = stream.wake
         async with asyncio.TaskGroup() as tasks:
             loops = [tasks.create_task(stream.run()), tasks.create_task(_ticking(book, clock))]
@@ -117,7 +117,7 @@ async def watching_revocations(
     revoked = RevokedTokens(clock, revocation_staleness_s)
     listener: Listener = RevocationListener(revoked, name, uuid.uuid4().hex)
     async with open_channel(target) as channel, asyncio.TaskGroup() as tasks:
-        loop = tasks.create_task(LeaseStream(GuardServiceStub(channel), listener, target).run())
+        loop = tasks.create_task(LeaseStream(channel, listener, target).run())
         try:
             yield revoked
         finally:

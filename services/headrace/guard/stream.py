@@ -54,8 +54,8 @@ class Listener(Protocol):
 class LeaseStream:
     """Keeps one stream to the guard open, whatever happens to it."""
 
-    def __init__(self, stub: GuardServiceStub, listener: Listener, target: str) -> None:
-        self._stub = stub
+    def __init__(self, channel: grpc.aio.Channel, listener: Listener, target: str) -> None:
+        self._lease = GuardServiceStub(channel).Lease
         self._listener = listener
         self._target = target
         self._waiting = asyncio.Event()
@@ -90,7 +90,7 @@ class LeaseStream:
             await asyncio.sleep(RECONNECT_S)
 
     async def _once(self) -> None:
-        call = self._stub.Lease(self._requests())
+        call = self._lease(self._requests())
         try:
             answers = aiter(call)
             wait_s = FIRST_FRAME_S
@@ -101,7 +101,7 @@ class LeaseStream:
                 self._listener.take(guard_frame(message))
                 wait_s = self._listener.ttl_s
         finally:
-            call.cancel()  # type: ignore[no-untyped-call]  # grpc-stubs
+            call.cancel()
 
     async def _requests(self) -> AsyncIterator[LeaseRequest]:
         yield holder_message(self._listener.hello())

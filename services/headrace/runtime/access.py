@@ -12,6 +12,7 @@ from jwt import PyJWKSet
 
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.errors import HeadraceError
+from headrace.runtime.revocation import NO_REVOCATIONS, Revocations
 from headrace.runtime.rpc import Caller
 
 OPEN = ""
@@ -30,19 +31,27 @@ _PREFIX = "bearer "
 
 
 class Access:
-    """A table from full method path to the scope that it needs."""
+    """A table from full method path to the scope that it needs, and the tokens that are revoked."""
 
-    def __init__(self, scopes: Mapping[str, str]) -> None:
+    def __init__(self, scopes: Mapping[str, str], revocations: Revocations = NO_REVOCATIONS) -> None:
         self._scopes = dict(scopes)
+        self._revocations = revocations
 
     def is_open(self, path: str) -> bool:
         """Whether anybody may call `path`, with no token."""
         return self._scopes.get(path) == OPEN
 
     def check(self, path: str, caller: Caller) -> None:
-        """Raises SCOPE_MISSING, or UNAUTHENTICATED for a caller without a name."""
+        """Raises SCOPE_MISSING, or UNAUTHENTICATED for a caller without a name.
+
+        A revoked token is TOKEN_REVOKED whatever its scopes, and what administers
+        is REVOCATIONS_UNKNOWN while nobody can tell which tokens are.
+        """
         scope = self._scopes.get(path)
-        if scope == OPEN or (scope in caller.scopes and caller.tenant):
+        if scope == OPEN:
+            return
+        self._revocations.check(caller, strict=scope == OPERATE)
+        if scope in caller.scopes and caller.tenant:
             return
         if not caller.tenant:
             raise unauthenticated("no bearer token", "missing")

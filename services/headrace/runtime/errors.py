@@ -91,6 +91,8 @@ RUNTIME_CODES: CodeTable = {
         "DRAINING": grpc.StatusCode.UNAVAILABLE,
         "INTERNAL": grpc.StatusCode.INTERNAL,
         "FIELD_INVALID": grpc.StatusCode.INVALID_ARGUMENT,
+        "TOKEN_REVOKED": grpc.StatusCode.UNAUTHENTICATED,
+        "REVOCATIONS_UNKNOWN": grpc.StatusCode.UNAVAILABLE,
     }.items()
 }
 

@@ -36,6 +36,12 @@ class TokenBucket:
         level = self.level(now)
         self._level = max(level, min(self.burst - self.held, level + tokens))
 
+    def hold(self, tokens: int, now: float) -> None:
+        """So many more tokens, or fewer when negative, are held and not known to be spent."""
+        level = self.level(now)
+        self.held = max(0, self.held + tokens)
+        self._level = min(level, self.burst - self.held)
+
     def wait_s(self, tokens: float, now: float) -> float:
         """Seconds until there are so many tokens, if nobody takes any."""
         return max(0.0, (tokens - self.level(now)) / self.rate)

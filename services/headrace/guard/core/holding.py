@@ -158,7 +158,7 @@ class Holding:
             self._deny_until = now + min(grant.retry_s, 1.0)
         elif grant.tokens:
             self._deny_until = 0.0
-        self._serve(now, grant.sequence)
+        self._serve(now, grant)
         self._tidy()
 
     def owe(self, slots: int) -> None:
@@ -295,28 +295,31 @@ class Holding:
         self.in_flight += 1
         self.used += 1
 
-    def _serve(self, now: float, sequence: int) -> None:
+    def _serve(self, now: float, grant: Grant) -> None:
         while self.waiters and self.tokens > 0 and self.in_flight < self.slots:
             waiter = self.waiters.popleft()
             self.tokens -= 1
             self._enter()
             waiter.admitted = True
             waiter.wake()
-        if sequence:
-            self._refuse_answered(now, sequence)
+        if grant.mode is None and grant.sequence:
+            self._refuse_answered(now, grant.sequence)
 
     def _refuse_answered(self, now: float, sequence: int) -> None:
+        """Those for whom the denied Want spoke; whoever came later is still to be asked for."""
         full = self.in_flight >= self.slots
-        if full and self.waiters:
-            self._full_until = now + FULL_S
         kept: deque[Waiter] = deque()
         for waiter in self.waiters:
-            if waiter.sequence != sequence or (not full and now < waiter.until):
-                waiter.heard = waiter.heard or waiter.sequence == sequence
+            if waiter.sequence != sequence:
                 kept.append(waiter)
-                continue
-            waiter.refused = self._too_many() if full else self._too_fast(self._retry_at - now)
-            waiter.wake()
+            elif not full and now < waiter.until:
+                waiter.heard = True
+                kept.append(waiter)
+            else:
+                waiter.refused = self._too_many() if full else self._too_fast(self._retry_at - now)
+                waiter.wake()
+        if full and len(kept) < len(self.waiters):
+            self._full_until = now + FULL_S
         self.waiters = kept
 
     def _tidy(self) -> None:
