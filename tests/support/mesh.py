@@ -32,7 +32,7 @@ MESSAGE_LIMIT = 256 * 1024 * 1024
 """Above every limit of the mesh, so that the mesh's own limits are what a test meets."""
 
 
-RAISED = "limits: {rate: 1000000, burst: 1000000, concurrency: 100000}\n"
+RAISED = "limits: {rate: 1000000, burst: 1000000, concurrency: 100000, breaker: {failures: 10000}}\n"
 """Limits that one tenant doing everything that tests do does not meet."""
 
 
