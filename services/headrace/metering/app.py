@@ -60,14 +60,18 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
             telemetry=observed,
             clock=clock,
         )
-        methods = methods_of(SERVICE, MeteringServicer(writer, costs, ledger.books, clock))
+        servicer = MeteringServicer(writer, costs, ledger.books, clock)
+        methods = methods_of(SERVICE, servicer)
         where = ServerSettings(
             settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
         )
         server = await stack.enter_async_context(serving(methods, boundary, where))
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
         await server.tell(ready=True)
-        yield Metering(server, observed)
+        try:
+            yield Metering(server, observed)
+        finally:
+            servicer.drain()
 
 
 @asynccontextmanager

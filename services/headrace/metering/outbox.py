@@ -15,6 +15,7 @@ Not thread-safe: the event loop's, except for `flush`'s returned job.
 import fcntl
 import json
 import os
+import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,10 +33,7 @@ FILE_ROWS = 16_384
 """1.8 MB in a file."""
 NAMES_BYTES = 256 * 1024
 """Names are allocated by so many; half of it is always free for new ones."""
-
-
-class OutboxFull(Exception):
-    """There is no room, on the disk or within the bound."""
+_SOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(slots=True)
@@ -49,7 +47,9 @@ class Outbox:
     """One process's outbox. `written` and `acknowledged` are sequence numbers, 0 for none."""
 
     def __init__(self, root: Path, source: str, incarnation: str, *, max_events: int) -> None:
-        """Creates and locks the directory; raises OSError."""
+        """Creates and locks the directory; raises OSError, and ValueError for a name that can't be one."""
+        if not _SOURCE.fullmatch(source):
+            raise ValueError(f"{source!r} is no name of a source: letters, digits, '.', '_' and '-'")
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = root / f"{source}-{incarnation}"
         self.written = 0

@@ -1,5 +1,6 @@
 """The RPCs: decode, ask the ledger, encode."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -43,12 +44,17 @@ class MeteringServicer:
         self._costs = costs
         self._books = books
         self._clock = clock
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Ends the streams, each after what it is recording: they would outlast any grace."""
+        self._draining.set()
 
     async def Record(
         self, requests: AsyncIterator[pb.RecordRequest], _call: Call
     ) -> AsyncIterator[pb.RecordResponse]:
         yield pb.RecordResponse(price_books=map(book_message, self._books.all))
-        async for request in requests:
+        async for request in _until(self._draining, requests):
             recorded = await self._records.record(_recording(request))
             yield pb.RecordResponse(acknowledged_sequence=recorded.watermark)
 
@@ -72,6 +78,27 @@ class MeteringServicer:
         asked = request.HasField("at_time")
         at_ms = milliseconds(request.at_time) if asked else self._clock.time_ns() // 10**6
         return pb.GetPriceBookResponse(price_book=book_message(self._books.at(at_ms)))
+
+
+async def _until(
+    ended: asyncio.Event, requests: AsyncIterator[pb.RecordRequest]
+) -> AsyncIterator[pb.RecordRequest]:
+    """The requests that come before the event."""
+    waiting = asyncio.create_task(ended.wait())
+    try:
+        while not ended.is_set():
+            request = asyncio.create_task(_next(requests))
+            await asyncio.wait((waiting, request), return_when=asyncio.FIRST_COMPLETED)
+            if not request.done() or (found := request.result()) is None:
+                request.cancel()
+                return
+            yield found
+    finally:
+        waiting.cancel()
+
+
+async def _next(requests: AsyncIterator[pb.RecordRequest]) -> pb.RecordRequest | None:
+    return await anext(requests, None)
 
 
 def _recording(request: pb.RecordRequest) -> Recording:

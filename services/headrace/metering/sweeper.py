@@ -53,7 +53,7 @@ async def sweep(
         try:
             async with asyncio.timeout(deadline_s):
                 for path in orphans:
-                    sent += await _swept(path, channel, credentials)
+                    sent += await _guarded(path, channel, credentials)
         except (TimeoutError, StreamLost, grpc.aio.AioRpcError) as error:
             log.warning("an outbox waits for metering", why=type(error).__name__, outboxes=len(orphans))
     return sent
@@ -62,6 +62,15 @@ async def sweep(
 def orphaned(outbox_root: Path) -> int:
     """How many outboxes have no owner any more."""
     return len(_orphans(outbox_root))
+
+
+async def _guarded(path: Path, channel: grpc.aio.Channel, credentials: Credentials) -> int:
+    """An outbox that can't be read stays for somebody to look at; the others go on."""
+    try:
+        return await _swept(path, channel, credentials)
+    except (OSError, ValueError) as error:
+        log.error("an outbox can't be read", outbox=str(path), why=str(error))
+        return 0
 
 
 async def _swept(path: Path, channel: grpc.aio.Channel, credentials: Credentials) -> int:
@@ -75,7 +84,7 @@ async def _swept(path: Path, channel: grpc.aio.Channel, credentials: Credentials
         await stream.opened()
         names = await asyncio.to_thread(_names, path)
         for file in await asyncio.to_thread(_files, path):
-            for run in await asyncio.to_thread(_runs, file):
+            for run in await asyncio.to_thread(_runs, file, len(names)):
                 await _record(stream, source, incarnation, run, names)
                 sent += len(run.rows)
         await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
@@ -102,14 +111,14 @@ def _files(path: Path) -> list[Path]:
     return sorted(path.glob("*.rows"))
 
 
-def _runs(file: Path) -> list[Run]:
-    return list(_runs_of(file.read_bytes(), int(file.stem)))
+def _runs(file: Path, names: int) -> list[Run]:
+    return list(_runs_of(file.read_bytes(), int(file.stem), names))
 
 
-def _runs_of(data: bytes, first: int) -> Iterator[Run]:
+def _runs_of(data: bytes, first: int, names: int) -> Iterator[Run]:
     """The valid rows of a file, in runs without a gap."""
     rows = np.frombuffer(data, FORMAT)
-    written = np.flatnonzero(np.array(valid(data), dtype=bool))
+    written = np.flatnonzero(np.array(valid(data), dtype=bool) & (rows["name"] <= names))
     for run in np.split(written, np.flatnonzero(np.diff(written) > 1) + 1):
         if len(run):
             yield Run(first + int(run[0]), rows[run[0] : run[-1] + 1])

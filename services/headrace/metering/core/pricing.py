@@ -72,7 +72,8 @@ def product(left: Ints, right: Ints) -> Ints:
     if int(left.max(initial=0)) * int(right.max(initial=0)) < _LIMIT:
         small: Ints = left * right
         return small
-    return left.astype(object) * right.astype(object)
+    exact: Ints = left.astype(object) * right.astype(object)
+    return exact
 
 
 def _used(batch: Batch, book: PriceBook) -> Ints:
