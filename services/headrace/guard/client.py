@@ -16,9 +16,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.guard.core.book import LeaseBook
 from headrace.guard.core.breaker import State
 from headrace.guard.core.frames import KnownBreaker
-from headrace.guard.core.holding import Permit
 from headrace.guard.core.limits import DEFAULT_LIMITS, DEFAULT_RULE, BreakerRule, Limits
 from headrace.guard.core.limits import Code as Outcome
+from headrace.guard.core.permit import Permit
 from headrace.guard.errors import CODES, DOMAIN
 from headrace.guard.holder import SYNC_TIMEOUT_S, LeaseHolder
 from headrace.guard.holder_metrics import HolderCollector
@@ -57,6 +57,8 @@ __all__ = [
 ]
 
 TICK_S = 0.05
+FAREWELL_S = 0.5
+"""So long a guard has to take what is given back when the process ends."""
 
 
 @asynccontextmanager
@@ -87,14 +89,16 @@ async def holding_leases(
         stream = LeaseStream(channel, listener, target)
         book.wake = stream.wake
         async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(stream.run()), tasks.create_task(_ticking(book, clock))]
+            running = tasks.create_task(stream.run())
+            ticking = tasks.create_task(_ticking(book, clock))
             try:
                 yield leases
             finally:
+                ticking.cancel()
                 book.close()
-                await stream.flushed()
-                for loop in loops:
-                    loop.cancel()
+                stream.close()
+                await asyncio.wait([running], timeout=FAREWELL_S)
+                running.cancel()
 
 
 async def _ticking(book: LeaseBook, clock: Clock) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from headrace.guard.core.book import LeaseBook
-from headrace.guard.core.holding import Holding, Permit, Waiter
+from headrace.guard.core.holding import Holding
 from headrace.guard.core.limits import Code
+from headrace.guard.core.permit import Permit, Waiter
 from headrace.guard.errors import breaker_open
 from headrace.runtime.clock import Clock
 from headrace.runtime.revocation import Revocations

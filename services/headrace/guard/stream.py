@@ -6,7 +6,6 @@ lives, and without it the listener decides by itself.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Protocol
 
 import grpc
@@ -20,8 +19,6 @@ from headrace.guard.wire import guard_frame, holder_message
 RECONNECT_S = 0.2
 FIRST_FRAME_S = 2.0
 """A guard that takes a stream and says nothing for so long is stalled."""
-
-FAREWELL_S = 0.2
 
 log = structlog.get_logger()
 
@@ -60,34 +57,28 @@ class LeaseStream:
         self._target = target
         self._waiting = asyncio.Event()
         self._reached = True
-        self._sent = asyncio.Event()
+        self._closing = False
 
     def wake(self) -> None:
         """There is something to send."""
         self._waiting.set()
 
-    async def flushed(self) -> None:
-        """Returns when what there was to send has been sent, or can't be."""
-        self._sent.clear()
+    def close(self) -> None:
+        """Sends what there is to send, and no more; then `run` ends."""
+        self._closing = True
         self._waiting.set()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._sent.wait(), FAREWELL_S)
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
+        """Until it was closed, or is cancelled."""
+        while not self._closing:
             try:
                 await self._once()
-            except (
-                grpc.aio.AioRpcError,
-                grpc.aio.UsageError,
-                asyncio.InvalidStateError,
-                TimeoutError,
-            ) as error:
+            except (grpc.aio.AioRpcError, TimeoutError) as error:
                 self._tell(reached=False, why=_why(error))
             finally:
                 self._listener.lose()
-            await asyncio.sleep(RECONNECT_S)
+            if not self._closing:
+                await asyncio.sleep(RECONNECT_S)
 
     async def _once(self) -> None:
         call = self._lease(self._requests())
@@ -96,7 +87,9 @@ class LeaseStream:
             wait_s = FIRST_FRAME_S
             while True:
                 async with asyncio.timeout(wait_s):
-                    message = await anext(answers)
+                    message = await anext(answers, None)
+                if message is None:
+                    return
                 self._tell(reached=True)
                 self._listener.take(guard_frame(message))
                 wait_s = self._listener.ttl_s
@@ -108,8 +101,8 @@ class LeaseStream:
         while True:
             if (frame := self._listener.outgoing()) is not None:
                 yield holder_message(frame)
-            if not self._waiting.is_set():
-                self._sent.set()
+            if self._closing:
+                return
             await self._waiting.wait()
             self._waiting.clear()
 

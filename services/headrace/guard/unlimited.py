@@ -1,7 +1,8 @@
 """Admission where there is no guard: everything passes."""
 
-from headrace.guard.core.holding import Holding, Permit
+from headrace.guard.core.holding import Holding
 from headrace.guard.core.limits import Code, Limits
+from headrace.guard.core.permit import Permit
 from headrace.runtime.revocation import NO_REVOCATIONS, Revocations
 
 

@@ -16,10 +16,11 @@ from headrace.guard.core.frames import (
     Snapshot,
     Want,
 )
-from headrace.guard.core.holding import Holding, Waiter
+from headrace.guard.core.holding import Holding
 from headrace.guard.core.known import KnownBreakers
 from headrace.guard.core.limits import BreakerRule, Code, Limits, Mode
 from headrace.guard.core.outcomes import Outcomes
+from headrace.guard.core.permit import Waiter
 from headrace.guard.errors import breaker_open
 
 DEFAULT_TTL_S = 1.0

@@ -5,64 +5,28 @@ process without a guard admits by its own share is counted as used as well, so
 the guard charges it when it is back.
 """
 
-import math
 from collections import deque
-from collections.abc import Callable
 
-from headrace.guard.core.bucket import TokenBucket
 from headrace.guard.core.frames import Grant, Outstanding, Settle, Want
 from headrace.guard.core.limits import Limits, Mode
+from headrace.guard.core.own import OwnShare
+from headrace.guard.core.pace import Pace
+from headrace.guard.core.permit import Waiter
 from headrace.guard.errors import concurrency_limited, rate_limited
 from headrace.runtime.errors import HeadraceError
 
-AHEAD_TICKS = 5
-"""What is wanted ahead of time lasts for so many ticks at the present pace."""
-IDLE_TICKS = 40
-"""A tenant without requests for so many ticks is forgotten."""
 CONCURRENCY_RETRY_S = 0.1
 FULL_S = 0.02
 """So long a holder that was refused slots does not ask again."""
-
-
-class Permit:
-    """One admitted request: released exactly once."""
-
-    __slots__ = ("holding", "model", "open", "probe")
-
-    def __init__(self, holding: "Holding", model: str) -> None:
-        self.holding = holding
-        self.model = model
-        self.probe = 0
-        self.open = True
-
-
-class Waiter:
-    """A request that waits for the guard, or for its turn.
-
-    `until` is when it is refused if it could not be admitted; `wake` is called
-    once, when `admitted` or `refused` says what became of it. `heard`: it was
-    answered that it has to wait.
-    """
-
-    __slots__ = ("admitted", "heard", "probe", "refused", "sequence", "until", "wake")
-
-    def __init__(self, until: float, wake: Callable[[], None]) -> None:
-        self.until = until
-        self.wake = wake
-        self.sequence = 0
-        self.heard = False
-        self.admitted = False
-        self.probe = 0
-        self.refused: HeadraceError | None = None
 
 
 class Holding:
     """One tenant at one holder. The public attributes are what the hot path reads."""
 
     __slots__ = (
-        "_back_slots", "_back_tokens", "_charged", "_deny_until", "_full_until", "_idle", "_owed", "_pace",
-        "_peak", "_reported", "_retry_at", "_seen", "_share", "_told", "asking", "eager", "in_flight",
-        "limits", "low", "mode", "refusals", "slots", "tenant", "ticked", "tokens", "used", "waiters",
+        "_back_slots", "_back_tokens", "_deny_until", "_full_until", "_owed", "_own", "_reported",
+        "_retry_at", "_seen", "asking", "eager", "in_flight", "limits", "low", "mode", "pace",
+        "refusals", "slots", "tenant", "ticked", "tokens", "used", "waiters",
     )  # fmt: skip
 
     def __init__(self, tenant: str, limits: Limits, holders: int, now: float) -> None:
@@ -83,19 +47,12 @@ class Holding:
         self._back_tokens = 0
         self._back_slots = 0
         self._reported = 0
-        self._told = False
-        self._charged = 0
         self._seen = 0
-        self._peak = 0
-        self._pace = 0.0
-        self._idle = 0
+        self.pace = Pace()
         self._deny_until = 0.0
         self._retry_at = 0.0
         self._full_until = 0.0
-        self._share = TokenBucket(limits.rate, limits.burst, now)
-        self.shared_by(holders, now)
-
-    # What requests do
+        self._own = OwnShare(limits, holders, now)
 
     def enter(self, now: float) -> bool:
         """Admits a request by what was granted; False when the guard has to be asked.
@@ -142,8 +99,6 @@ class Holding:
         self.in_flight -= 1
         self.left()
 
-    # What the guard does
-
     def take(self, grant: Grant, now: float) -> None:
         """Adds what was granted, and decides about those who waited for this answer."""
         if grant.limits is not None and grant.limits != self.limits:
@@ -186,8 +141,8 @@ class Holding:
 
     def shared_by(self, holders: int, now: float) -> None:
         """So many holders share the limits: what this one may do alone."""
-        self._charge(now)
-        self._share.resize(self.limits.rate / holders, max(1.0, self.limits.burst / holders), now)
+        self._own.charge(self.used, now)
+        self._own.resize(self.limits, holders, now)
 
     def give_up(self, waiter: Waiter, now: float) -> None:
         """The waiter's time is over."""
@@ -203,8 +158,6 @@ class Holding:
         elif waiter in self.waiters:
             self.waiters.remove(waiter)
 
-    # What is told to the guard
-
     def want(self, sequence: int) -> Want:
         """What to ask for now; those who wait get their answer with `sequence`."""
         for waiter in self.waiters:
@@ -213,8 +166,8 @@ class Holding:
         self.asking = sequence
         tokens, slots = waiting, self.in_flight + waiting
         if self.mode is Mode.LEASED:
-            tokens += self._ahead()
-            slots = max(slots, self._peak + self._peak // 4 + 1)
+            tokens += self._ahead
+            slots = max(slots, self.pace.slots_ahead)
         return Want(
             sequence,
             self.tenant,
@@ -234,36 +187,31 @@ class Holding:
 
     def outstanding(self, now: float) -> Outstanding:
         """What is held, for a guard that may not know it."""
-        self._charge(now)
+        self._own.charge(self.used, now)
         self._back_tokens = self._back_slots = self._owed = self.asking = 0
         self._reported = self.used
         self.slots = max(self.slots, self.in_flight)
-        deficit = max(0.0, self._share.burst - self._share.level(now))
-        return Outstanding(self.tenant, self.tokens, self.slots, self.used, deficit)
+        return Outstanding(self.tenant, self.tokens, self.slots, self.used, self._own.deficit(now))
 
     def tick(self, now: float) -> bool:
         """Once in a while: measures the pace, gives back what it does not need. Whether to ask for more."""
-        self._charge(now)
+        self._own.charge(self.used, now)
         self.ticked = self.used - self._seen
-        pace = self.ticked + self.refusals
+        self.pace.measure(self.ticked + self.refusals, self.in_flight)
         self._seen, self.refusals = self.used, 0
-        self._idle = 0 if pace or self.in_flight else self._idle + 1
-        self._pace = max(float(pace), self._pace * 0.7)
-        self._peak = max(self.in_flight, self._peak - 1 - self._peak // 16)
-        ahead = self._ahead() if self.mode is Mode.LEASED else 0
+        ahead = self._ahead
         self.low = ahead // 2
         if self.tokens > 2 * ahead:
             self._back_tokens += self.tokens - ahead
             self.tokens = ahead
-        spare = self.slots - (self._peak + self._peak // 2 + 2)
-        if spare > 0:
-            self._return_slots(spare)
+        if not self.asking:
+            self._return_slots(self.slots - self.pace.slots_kept)
         return self.mode is Mode.LEASED and not self.asking and self.tokens < self.low
 
     @property
     def idle(self) -> bool:
         """Whether it may be forgotten, once it is settled."""
-        return self._idle >= IDLE_TICKS and not self.in_flight and not self.waiters
+        return self.pace.idle and not self.in_flight and not self.waiters
 
     @property
     def unheard(self) -> bool:
@@ -276,8 +224,6 @@ class Holding:
         self.tokens = 0
         self._return_slots(self.slots)
 
-    # Within
-
     def _try_alone(self, now: float, holders: int) -> float:
         """Admits, or says how many seconds to wait for the rate; raises CONCURRENCY_LIMITED."""
         if self.in_flight >= max(self.slots, self.limits.concurrency // holders, 1):
@@ -285,9 +231,9 @@ class Holding:
         if self.tokens > 0:
             self.tokens -= 1
         else:
-            self._charge(now)
-            if self._share.level(now) < 1.0:
-                return max(self._share.wait_s(1.0, now), 0.001)
+            self._own.charge(self.used, now)
+            if (wait_s := self._own.wait_s(now)) > 0.0:
+                return wait_s
         self._enter()
         return 0.0
 
@@ -307,7 +253,7 @@ class Holding:
 
     def _refuse_answered(self, now: float, sequence: int) -> None:
         """Those for whom the denied Want spoke; whoever came later is still to be asked for."""
-        full = self.in_flight >= self.slots
+        full = self.tokens > 0  # tokens are there, so it is slots that they lack
         kept: deque[Waiter] = deque()
         for waiter in self.waiters:
             if waiter.sequence != sequence:
@@ -344,12 +290,9 @@ class Holding:
             self._owed = max(0, self._owed - count)
         self.eager = self.mode is Mode.SYNC or self._owed > 0
 
+    @property
     def _ahead(self) -> int:
-        return math.ceil(self._pace * AHEAD_TICKS)
-
-    def _charge(self, now: float) -> None:
-        self._share.take(self.used - self._charged, now)
-        self._charged = self.used
+        return self.pace.tokens_ahead if self.mode is Mode.LEASED else 0
 
     def _too_fast(self, retry_s: float) -> HeadraceError:
         self.refusals += 1
