@@ -48,7 +48,7 @@ def up(
     state_dir: StateDirOption = STATE_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Start the mesh: gateway, inference replicas, insight."""
+    """Start the mesh: gateway, inference replicas, cache, guard, metering, insight."""
     from headrace.cli import up as command
     from headrace.cli.mesh import state_of
 
@@ -114,6 +114,35 @@ def trace(
     command(which, state_dir, Output(as_json=as_json))
 
 
+@app.command()
+def cost(
+    by: Annotated[str, typer.Option(help="tenant, model or both.")] = "tenant,model",
+    since: Annotated[str | None, typer.Option(help="As 90s, 15m, 1h or 7d; default: all time.")] = None,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who pays what for which model."""
+    from headrace.cli.cost import cost as command
+
+    command(by, since, state_dir, Output(as_json=as_json))
+
+
+@app.command()
+def limits(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
+    """Show what each tenant may do, and what is left of it."""
+    from headrace.cli.limits import limits as command
+
+    command(state_dir, Output(as_json=as_json))
+
+
+@app.command()
+def breakers(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
+    """Show which models are left alone because they fail."""
+    from headrace.cli.limits import breakers as command
+
+    command(state_dir, Output(as_json=as_json))
+
+
 @keys_app.command("create")
 def keys_create(
     tenant: Annotated[str, typer.Option(help="Whose requests these are.")],
@@ -136,6 +165,18 @@ def keys_list(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False
     from headrace.cli import keys as command
 
     command.show(state_dir, Output(as_json=as_json))
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="See `headrace keys list`.")],
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a token refused everywhere before it expires."""
+    from headrace.cli import keys as command
+
+    command.revoke(state_dir, identifier, Output(as_json=as_json))
 
 
 @config_app.command("check")

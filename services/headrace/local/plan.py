@@ -7,7 +7,6 @@ other.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -179,8 +178,6 @@ class Plan:
 
     def runs(self, service: str) -> bool:
         """Whether headrace.yaml leaves the service on."""
-        if service != VALKEY and find_spec(f"headrace.{service}.__main__") is None:
-            return False
         match service:
             case "guard":
                 return self.config.limits.enabled
@@ -226,6 +223,8 @@ class Plan:
             "HEADRACE_INFERENCE_MAX_MESSAGE_BYTES": str(self.config.gateway.limits.max_message_bytes),
             "HEADRACE_INFERENCE_DRAIN_GRACE_S": str(section.drain_grace_s),
             "HEADRACE_INFERENCE_MODELS": msgspec.json.encode(section.models).decode(),
+            "HEADRACE_INFERENCE_REVOCATION_STALENESS_S": str(self.config.limits.revocation_staleness_s),
+            "HEADRACE_INFERENCE_CACHE_TTL_S": str(self.config.cache.ttl_s),
             "HEADRACE_INFERENCE_NEAR_CACHE_ENTRIES": str(self.config.cache.near_entries),
             "HEADRACE_INFERENCE_NEAR_CACHE_BYTES": str(self.config.cache.near_bytes),
         }
@@ -281,5 +280,6 @@ def _limits(section: Limits) -> str:
     """The section as guard reads it: without what says how guard is run."""
     values = msgspec.to_builtins(section)
     return msgspec.json.encode(
-        {name: values[name] for name in values.keys() - {"enabled", "port"}}, order="sorted"
+        {name: values[name] for name in values.keys() - {"enabled", "port", "revocation_staleness_s"}},
+        order="sorted",
     ).decode()

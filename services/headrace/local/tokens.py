@@ -29,11 +29,13 @@ def _ensure(path: Path, keys: KeyStore, clock: Clock, tenant: str, scopes: tuple
 
 
 def _lasts(path: Path, keys: KeyStore, clock: Clock) -> bool:
-    """Whether the file's token is ours and far from its end."""
+    """Whether the file's token is ours, not revoked and far from its end."""
     try:
         text = path.read_text().strip()
         TokenVerifier(keys.jwks_path).verify(f"Bearer {text}")
         claims = jwt.decode(text, options={"verify_signature": False})
     except (OSError, UnicodeDecodeError, HeadraceError, jwt.PyJWTError):
+        return False
+    if claims.get("jti") in keys.revoked():
         return False
     return float(claims["exp"]) - clock.time_ns() / 1e9 > RENEW_BEFORE_S

@@ -29,6 +29,9 @@ def headrace(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ["infer"],
         ["infer", "minilm"],
         ["keys", "create"],
+        ["keys", "revoke"],
+        ["cost", "--by", "colour"],
+        ["cost", "--since", "yesterday"],
     ],
 )
 def test_usage(tmp_path: Path, arguments: list[str]) -> None:
@@ -39,7 +42,16 @@ def test_usage(tmp_path: Path, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status"], ["models"], ["infer", "minilm", "--text", "a"], ["trace", "last"]]
+    "arguments",
+    [
+        ["status"],
+        ["models"],
+        ["infer", "minilm", "--text", "a"],
+        ["trace", "last"],
+        ["cost"],
+        ["limits"],
+        ["breakers"],
+    ],
 )
 def test_no_mesh(tmp_path: Path, arguments: list[str]) -> None:
     """Without a mesh: exit code 1, one document, and the command that starts one, called as this one was."""
@@ -111,12 +123,31 @@ def test_keys(tmp_path: Path) -> None:
     assert "tenant 'A B'" in json.loads(refused.stdout)["error"]["why"]
 
 
+def test_revoke_without_a_mesh(tmp_path: Path) -> None:
+    """Only guard can refuse a token: without one nothing is revoked, nothing is put on record, and both are said."""
+    made = json.loads(headrace("keys", "create", "--tenant", "a", "--json", cwd=tmp_path).stdout)
+    done = headrace("keys", "revoke", made["id"], "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nothing was revoked" in json.loads(done.stdout)["error"]["what"]
+    (key,) = json.loads(headrace("keys", "list", "--json", cwd=tmp_path).stdout)["keys"]
+    assert key["revoked_at"] is None
+
+
+def test_revoke_an_unknown_token(tmp_path: Path) -> None:
+    """What was never issued here is named as such; no mesh is looked for."""
+    done = headrace("keys", "revoke", "abc", "--json", cwd=tmp_path)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["what"]) == (1, "there is no token 'abc'")
+
+
 def test_doctor(tmp_path: Path) -> None:
     """What the mesh needs is there on this machine."""
     document = json.loads(headrace("doctor", "--json", cwd=tmp_path).stdout)
     verdicts = {check["check"]: check["verdict"] for check in document["checks"]}
     assert document["ok"] is True
-    assert verdicts["envoy"] == verdicts["python"] == verdicts["state directory"] == "ok"
+    assert (
+        verdicts["envoy"] == verdicts["valkey"] == verdicts["python"] == verdicts["state directory"] == "ok"
+    )
 
 
 def ports_in(document: Any) -> dict[str, str]:
@@ -130,16 +161,18 @@ def test_doctor_looks_at_the_ports_of_the_file(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         text = f"gateway: {{port: {port}}}\ninference: {{port: 0}}\n"
-        (tmp_path / "headrace.yaml").write_text(text + "insight: {port: 7600}\n")
+        off = "limits: {enabled: false}\nmetering: {port: 0}\ncache: {port: 0, valkey_port: 7250}\n"
+        (tmp_path / "headrace.yaml").write_text(text + "insight: {port: 7600}\n" + off)
         (tmp_path / "other.yaml").write_text("inference: {port: 7100, replicas: 2}\n")
         here = json.loads(headrace("doctor", "--json", cwd=tmp_path).stdout)
-    assert set(ports_in(here)) == {str(port), "7600", "7601"}
+    assert set(ports_in(here)) == {str(port), "7600", "7601", "7250"}
     assert ports_in(here)[str(port)] == "warning"
     (held,) = [check for check in here["checks"] if check["check"] == f"port {port}"]
     assert f"pid {os.getpid()}" in held["found"]
     assert "set gateway.port" in held["fix"]
     other = json.loads(headrace("doctor", "--json", "--config", "other.yaml", cwd=tmp_path).stdout)
     expected = {"8080", "7100", "7101", "7110", "7111", "9600", "9601"}
+    expected |= {"9300", "9301", "9200", "9201", "9250", "9400", "9401"}
     assert set(ports_in(other)) == expected
 
 

@@ -19,6 +19,8 @@ from headrace.local.keys import (
     line_of,
     still_needed,
 )
+from headrace.local.statedir import StateDir, prepare
+from headrace.local.tokens import ensure_tokens
 from headrace.runtime.access import TokenVerifier
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.errors import HeadraceError
@@ -205,3 +207,26 @@ def test_a_key_is_needed_until_its_last_token_expires() -> None:
     assert [key["kid"] for key in still_needed(keys, issued, 14)] == ["a", "b"]
     assert [key["kid"] for key in still_needed(keys, issued, 15)] == ["b"]
     assert still_needed(keys, issued, 20) == ()
+
+
+def test_revoked(store: KeyStore, clock: WallClock) -> None:
+    """A revocation is on record with its time, beside the token, which stays listed."""
+    kept, gone = store.issue("a", ["infer"], HOUR).issued, store.issue("b", ["infer"], HOUR).issued
+    clock.now_s += 60
+    store.revoke(gone.jti)
+    assert store.revoked() == {gone.jti: clock.now_s}
+    assert store.issued() == [kept, gone]
+
+
+def test_a_revoked_token_of_up_is_renewed(tmp_path: Path, clock: WallClock) -> None:
+    """The operator's token is made anew when somebody revoked it, or nobody could operate the mesh."""
+    state = StateDir(tmp_path / "s")
+    prepare(state)
+    store = KeyStore(state.keys, clock=clock)
+    ensure_tokens(state, store, clock)
+    before = state.operator_token.read_text()
+    ensure_tokens(state, store, clock)
+    assert state.operator_token.read_text() == before
+    store.revoke(store.issued()[0].jti)
+    ensure_tokens(state, store, clock)
+    assert state.operator_token.read_text() != before

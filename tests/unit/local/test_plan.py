@@ -1,23 +1,31 @@
 """From the configuration to the environment of each process."""
 
+import json
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from headrace.cache.settings import Settings as CacheSettings
 from headrace.inference.settings import InferenceSettings
 from headrace.insight.settings import Settings as InsightSettings
 from headrace.local import gateway
 from headrace.local.config.reading import parse
 from headrace.local.plan import Plan
 from headrace.local.statedir import StateDir
+from headrace.metering.settings import Settings as MeteringSettings
 from headrace.runtime.telemetry import TelemetrySettings
 
 STATE = StateDir(Path("/s"))
 
 
 def plan(config: str = "", **environ: str) -> Plan:
-    return Plan(STATE, parse(config.encode(), "f"), environ, "/python", Path("/envoy"))
+    return Plan(STATE, parse(config.encode(), "f"), environ, "/python", Path("/envoy"), Path("/valkey"))
+
+
+def names(made: Plan) -> list[str]:
+    """Which processes there are besides the gateway and the replicas."""
+    return [spec.name for spec in made.neighbours(lambda _: 1)]
 
 
 def test_defaults_are_good_settings() -> None:
@@ -91,3 +99,112 @@ def test_limits() -> None:
     assert (settings.hot_path, settings.cors_origins, settings.tenant_rate) == ("h2", ("https://a",), 3)
     for name, value in msgspec.structs.asdict(config.config.gateway.limits).items():
         assert getattr(settings, name) == value
+
+
+def test_neighbours() -> None:
+    """All of them by default, each on its own ports and reached by its socket."""
+    specs = {spec.name: spec for spec in plan().neighbours(lambda _: 1)}
+    assert {name: spec.ports for name, spec in specs.items()} == {
+        "insight": (9600, 9601),
+        "guard": (9300, 9301),
+        "valkey": (9250,),
+        "cache": (9200, 9201),
+        "metering": (9400, 9401),
+    }
+    settings = InferenceSettings.read(plan().replica_spec(0, 9100).env)
+    assert (settings.guard, settings.cache, settings.metering) == (
+        "unix:/s/run/guard.grpc.sock",
+        "unix:/s/run/cache.grpc.sock",
+        "unix:/s/run/metering.grpc.sock",
+    )
+    assert (settings.outbox, settings.cache_key) == (STATE.outbox, STATE.cache_key)
+
+
+@pytest.mark.parametrize(
+    ("off", "gone"),
+    [("limits", {"guard"}), ("cache", {"cache", "valkey"}), ("metering", {"metering"})],
+)
+def test_switched_off(off: str, gone: set[str]) -> None:
+    """What is switched off is not started, and no process is told of it."""
+    made = plan(f"{off}: {{enabled: false}}")
+    assert set(names(plan())) - set(names(made)) == gone
+    told = [*made.neighbours(lambda _: 1), made.replica_spec(0, 9100)]
+    assert not [text for spec in told for text in spec.env.values() if f"{min(gone)}.grpc.sock" in text]
+
+
+def test_everything_off() -> None:
+    """The replica then has no limits, no cache and no bill: its settings are empty."""
+    made = plan("limits: {enabled: false}\ncache: {enabled: false}\nmetering: {enabled: false}")
+    settings = InferenceSettings.read(made.replica_spec(0, 9100).env)
+    assert names(made) == ["insight"]
+    assert (settings.guard, settings.cache, settings.metering) == ("", "", "")
+
+
+def test_free_ports() -> None:
+    """Port 0 takes a free one: two in a row for a service and its metrics, one for Valkey, which cache is told."""
+    wanted: list[int] = []
+
+    def free(count: int) -> int:
+        wanted.append(count)
+        return 20_000 + 10 * len(wanted)
+
+    config = "insight: {port: 0}\nlimits: {port: 0}\ncache: {port: 0, valkey_port: 0}\nmetering: {port: 0}"
+    specs = {spec.name: spec for spec in plan(config).neighbours(free)}
+    assert sorted(wanted) == [1, 2, 2, 2, 2]
+    (valkey,) = specs["valkey"].ports
+    assert CacheSettings.read(specs["cache"].env).redis == f"redis://cache@127.0.0.1:{valkey}"
+
+
+def test_cache() -> None:
+    """What the file says of the cache reaches it, our own Valkey and its password by default."""
+    spec = plan("cache: {max_entries: 7, max_bytes: 2097152, ttl_s: 9, redis_budget_ms: 3}").cache_spec(1, 2)
+    settings = CacheSettings.read(spec.env)
+    assert (settings.max_entries, settings.max_bytes, settings.ttl_s) == (7, 2097152, 9.0)
+    assert (settings.redis, settings.redis_budget_ms) == ("redis://cache@127.0.0.1:2", 3.0)
+    assert (settings.redis_password_file, settings.key_file) == (STATE.valkey_password, STATE.cache_key)
+
+
+@pytest.mark.parametrize("address", ["redis://u@redis.example:6380", "none"])
+def test_another_redis(address: str) -> None:
+    """With a Redis of the user's own, or none, no Valkey is started."""
+    made = plan(f"cache: {{redis: '{address}', redis_password_file: /p}}")
+    settings = CacheSettings.read(made.cache_spec(1, 2).env)
+    assert "valkey" not in names(made)
+    assert settings.redis == ("" if address == "none" else address)
+    assert settings.redis_password_file == Path("/p")
+
+
+def test_limits_of_tenants() -> None:
+    """Guard gets every limit, and of a tenant what the file says of it and nothing else."""
+    made = plan("limits: {rate: 0.01, wait_ms: 5, tenants: {acme: {burst: 20}}, breaker: {open_s: 1}}")
+    assert json.loads(made.guard_spec(9300).env["HEADRACE_GUARD_LIMITS"]) == {
+        "rate": 0.01,
+        "burst": 1000,
+        "concurrency": 100,
+        "wait_ms": 5,
+        "breaker": {"failures": 5, "open_s": 1.0},
+        "tenants": {"acme": {"burst": 20}},
+    }
+
+
+def test_prices() -> None:
+    """A price book of the file is metering's, to the digit."""
+    book = "{version: 2, effective_time: 2026-01-31T00:00:00Z, api_call: 0.002}"
+    spec = plan(f"metering: {{prices: [{book}]}}").metering_spec(9400)
+    (found,) = MeteringSettings.read(spec.env).prices.all
+    assert (found.version, found.api_call, found.cpu_hour) == (2, 2_000_000, 100_000_000)
+
+
+def test_services_start_no_traces() -> None:
+    """Only calls that come with a sampled parent are traced in cache, guard and metering."""
+    for spec in plan("telemetry: {sample_ratio: 1}").neighbours(lambda _: 1):
+        if spec.name in ("cache", "guard", "metering"):
+            settings = TelemetrySettings.read(spec.env)
+            assert (settings.sample_ratio, settings.otlp) == (0.0, (f"unix:{STATE.insight_socket}",))
+
+
+def test_valkey_gets_no_secrets() -> None:
+    """Valkey's environment has no more of the user's than Envoy's; its password is in a file."""
+    spec = plan("", PATH="/bin", AWS_SECRET_ACCESS_KEY="x").valkey_spec(9250, Path("/valkey"))
+    assert spec.env == {"PATH": "/bin"}
+    assert spec.command == ("/valkey", str(STATE.valkey / "valkey.conf"))

@@ -153,7 +153,10 @@ class Breaker(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """What each tenant may do. `wait_ms` is how long a request over its rate waits before it is refused."""
+    """What each tenant may do. `wait_ms` is how long a request over its rate waits before it is refused.
+
+    `revocation_staleness_s` is how long a replica that guard does not tell of revoked tokens any more serves on.
+    """
 
     enabled: bool = True
     port: Port = 9300
@@ -162,6 +165,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: Concurrency = 100
     wait_ms: WaitMs = 0
     breaker: Breaker = field(default_factory=Breaker)
+    revocation_staleness_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
     tenants: dict[Tenant, TenantLimits] = {}
 
 
