@@ -205,3 +205,25 @@ def test_request_ids_are_ours(edge: Edge) -> None:
     (seen,) = edge.replica.seen
     assert "mine" not in answer.headers["x-request-id"]
     assert seen.values("x-request-id") == [answer.headers["x-request-id"]]
+
+
+def test_request_ids_are_ours_on_the_hot_path(edge: Edge) -> None:
+    """Each call has one id of the edge's, whatever its client sends, and two calls have two: usage is billed by it."""
+    mine = [("x-request-id", "mine"), ("x-request-id", "00000000-0000-4000-8000-000000000000")]
+    sent = [(name.encode(), value.encode()) for name, value in [*edge.bearer().items(), *mine]]
+    for _ in range(2):
+        wire.call(edge.address, INFER, sent, b"hello")
+    first, second = (seen.values("x-request-id") for seen in edge.replica.seen)
+    assert len(first) == len(second) == 1
+    assert first != second
+    assert not {*first, *second} & {value for _, value in mine}
+
+
+def test_an_idempotency_key_reaches_the_replica(edge: Edge) -> None:
+    """The client's own key for what it wants to be billed for once, over gRPC and over REST."""
+    key = {"idempotency-key": "order-7"}
+    sent = [(name.encode(), value.encode()) for name, value in {**edge.bearer(), **key}.items()]
+    wire.call(edge.address, INFER, sent, b"hello")
+    with edge.http() as http:
+        http.get("/v2", headers={**edge.bearer(), **key})
+    assert [seen.values("idempotency-key") for seen in edge.replica.seen] == [["order-7"], ["order-7"]]

@@ -205,10 +205,19 @@ def test_a_browser_of_an_allowed_origin_may_ask(edge: Edge, path: str) -> None:
     allowed = preflight(edge, "https://app.example", path)
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
-    assert "authorization" in allowed.headers["access-control-allow-headers"]
+    may_send = allowed.headers["access-control-allow-headers"].split(", ")
+    assert {"authorization", "idempotency-key", "cache-control"} <= set(may_send)
     refused = preflight(edge, "https://evil.example", path)
     assert refused.status_code == 401
     assert "access-control-allow-origin" not in refused.headers
+
+
+def test_a_browser_may_read_what_a_request_cost(edge: Edge) -> None:
+    """Cost, currency and cache level are among the headers that a script of an allowed origin sees."""
+    with edge.http() as http:
+        answer = http.get("/v2", headers={**edge.bearer(), "origin": "https://app.example"})
+    readable = answer.headers["access-control-expose-headers"].split(", ")
+    assert {"headrace-cost-nanos", "headrace-currency", "headrace-cache"} <= set(readable)
 
 
 def test_grpc_web_reaches_the_same_method(edge: Edge) -> None:
