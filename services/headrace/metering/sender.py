@@ -2,6 +2,9 @@
 
 Metering lost, slow or stalled costs nothing here but room in the outbox: the
 stream is opened again, and goes on after what metering says it has.
+
+Waits are bounded by asyncio.timeout, never by wait_for: Python 3.11's forgets a
+cancellation that comes in the same turn of the loop as its result.
 """
 
 import asyncio
@@ -58,7 +61,8 @@ class RecordStream:
             batch=batch_message(batch, names),
         )
         try:
-            await asyncio.wait_for(self.call.write(request), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                await self.call.write(request)
         except TimeoutError:
             raise StreamLost("metering does not read") from None
         except asyncio.InvalidStateError:
@@ -71,7 +75,8 @@ class RecordStream:
 
     async def _answer(self) -> RecordResponse:
         try:
-            answer = await asyncio.wait_for(self.call.read(), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self.call.read()
         except TimeoutError:
             raise StreamLost("metering does not answer") from None
         if not isinstance(answer, RecordResponse):
@@ -134,7 +139,8 @@ class Sender:
         self._empty.clear()
         if self._outbox.pending:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), within_s)
+                async with asyncio.timeout(within_s):
+                    await self._empty.wait()
         return not self._outbox.pending
 
     async def _stream(self) -> None:
@@ -174,7 +180,8 @@ class Sender:
         """Waits for a larger batch, a little."""
         if self._outbox.pending < self._batch_events:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._hurried.wait(), self._linger_s)
+                async with asyncio.timeout(self._linger_s):
+                    await self._hurried.wait()
 
     def _tell(self, error: Exception) -> None:
         """Once for each time that metering is lost."""
