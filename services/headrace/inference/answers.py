@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from headrace.cache.client import AnswerKeys
 from headrace.cache.client import Answers as Cached
 from headrace.inference.batcher import Outcome
 from headrace.inference.execution import Answer, Work
 from headrace.inference.models import Model
+from headrace.inference.spans import looked_up_near
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 from headrace.metering.client import UsageKind
 from headrace.runtime.rpc import Call
@@ -23,6 +25,8 @@ NOT_OF_THE_ANSWER = frozenset({"timeout", "priority"})
 
 MODEL = ""
 """The level of an answer that no cache was asked for."""
+
+UNTRACED = NoOpTracer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,16 @@ class Inference:
 class Answers:
     """Finds or makes the answers of a replica's models. `cached` is None where no cache is configured."""
 
-    def __init__(self, cached: Cached | None, keys: AnswerKeys | None, ttl_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        cached: Cached | None,
+        keys: AnswerKeys | None,
+        ttl_s: float = 0.0,
+        tracer: Tracer = UNTRACED,
+    ) -> None:
         self._cached = cached
         self._keys = keys
+        self._tracer = tracer
         self.ttl_ms = int(ttl_s * 1000)
 
     async def answer(self, model: Model, asked: Asked, call: Call) -> Inference:
@@ -94,7 +105,7 @@ class Answers:
             outcome = await model.batcher.submit(asked.work, call, asked.deadline)
             return Inference(model, asked, outcome=outcome)
         key = self._key(self._keys, model, asked, call.caller.tenant)
-        near = self._cached.near(key)
+        near = looked_up_near(self._tracer, call, self._cached.near, key)
         if near is not None:
             return Inference(model, asked, "near", stored=near)
         return await self._found(self._cached, key, model, asked, call)

@@ -162,5 +162,6 @@ async def _neighbours(
                 ttl_s=settings.cache_ttl_s,
             )
         )
-        answers = Answers(cached, AnswerKeys(settings.cache_key.read_bytes()), settings.cache_ttl_s)
+        keys = AnswerKeys(settings.cache_key.read_bytes())
+        answers = Answers(cached, keys, settings.cache_ttl_s, observed.tracer)
     return Neighbours(admission, usage, answers)

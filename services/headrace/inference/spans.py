@@ -4,7 +4,7 @@ The batch is the root of a trace of its own, since many requests caused it: it
 links to every sampled request that it executed, and each of those links back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from opentelemetry.context import Context
@@ -61,5 +61,23 @@ def guard_span(tracer: Tracer, call: Call) -> Iterator[None]:
     span = tracer.start_span("guard", context=set_span_in_context(call.span, Context()))
     try:
         yield
+    finally:
+        span.end()
+
+
+def looked_up_near(
+    tracer: Tracer, call: Call, near: Callable[[bytes], bytes | None], key: bytes
+) -> bytes | None:
+    """What `near` has for the key; the look-up is a child of the call's span.
+
+    Costs one comparison when the call is not sampled.
+    """
+    if not call.span.is_recording():
+        return near(key)
+    span = tracer.start_span("near-cache", context=set_span_in_context(call.span, Context()))
+    try:
+        found = near(key)
+        span.set_attribute("headrace.cache.hit", found is not None)
+        return found
     finally:
         span.end()
