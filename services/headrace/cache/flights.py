@@ -8,6 +8,9 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.errors import HeadraceError
 
 T = TypeVar("T")
+Work = Callable[[], Awaitable[T]]
+"""What gives the result when it is called."""
+
 DEADLINE = "DEADLINE_EXCEEDED"
 
 
@@ -26,9 +29,7 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    async def share(
-        self, key: bytes, work: Callable[[], Awaitable[T]], deadline: float | None
-    ) -> tuple[T, bool]:
+    async def share(self, key: bytes, work: Work[T], deadline: float | None) -> tuple[T, bool]:
         """What the work for `key` gives, and whether this caller is the first who takes it.
 
         Raises what the work raised, or DEADLINE_EXCEEDED at the caller's own
@@ -49,7 +50,7 @@ class Flights(Generic[T]):
             first, flight.taken = not flight.taken, True
             return result, first
 
-    def _begin(self, key: bytes, work: Callable[[], Awaitable[T]]) -> "_Flight[T]":
+    def _begin(self, key: bytes, work: Work[T]) -> "_Flight[T]":
         flight = self._flights[key] = _Flight(asyncio.create_task(_run(work)))
         flight.task.add_done_callback(lambda task: self._landed(key, task))
         return flight
@@ -87,7 +88,7 @@ class _Flight(Generic[T]):
         self.taken = False
 
 
-async def _run(work: Callable[[], Awaitable[T]]) -> T:
+async def _run(work: Work[T]) -> T:
     return await work()
 
 

@@ -14,12 +14,11 @@ from headrace.cache.core.breaker import Breaker, State
 from headrace.cache.core.entry import EntryRefused, Names, Opened, Seal
 from headrace.cache.core.shelf import Scope
 from headrace.cache.levels import LevelState, Tally, Write
-from headrace.cache.store import Store, StoreFailed
+from headrace.cache.store import SLOW, Store, StoreFailed
 from headrace.runtime.clock import Clock
 
 log = structlog.get_logger(__name__)
 
-SLOW = "the store does not answer in time"
 PROBE_S = 0.25
 CONNECT_S = 1.0
 WRITE_S = 0.25

@@ -2,16 +2,22 @@
 
 from typing import Protocol
 
+import redis.exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    BusyLoadingError,
     NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
+
+SLOW = "the store does not answer in time"
 
 CONNECTIONS = 16
 SCANNED_AT_ONCE = 1000
@@ -100,19 +106,26 @@ class RedisStore:
         await self._redis.aclose()
 
 
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    # Before the classes that they are kinds of.
+    (NoPermissionError, "the user may not do what the cache does: its commands or keys are not allowed"),
+    (AuthenticationError, "the store refuses the user or the password"),
+    (AuthorizationError, "the store refuses the user or the password"),
+    (OutOfMemoryError, "the store is full, and set not to make room"),
+    (ReadOnlyError, "the store is a read-only replica"),
+    (BusyLoadingError, "the store is loading its data"),
+    (redis.exceptions.TimeoutError, SLOW),
+    (TimeoutError, SLOW),
+)
+
+
 def failed(error: Exception) -> StoreFailed:
     """The error in words; never with what a server or a URL says in its own."""
-    match error:
-        case NoPermissionError():
-            return StoreFailed(
-                "the user may not do what the cache does: its commands or keys are not allowed"
-            )
-        case AuthenticationError() | AuthorizationError():
-            return StoreFailed("the store refuses the user or the password")
-        case ResponseError():
-            # OOM, LOADING, READONLY, MASTERDOWN, BUSY, CLUSTERDOWN and the like.
-            kind = str(error).split(" ", 1)[0]
-            return StoreFailed(f"the store refuses: {kind if kind.isupper() else 'ERR'}")
-        case TimeoutError():
-            return StoreFailed("the store does not answer in time")
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return StoreFailed(words)
+    if isinstance(error, ResponseError):
+        # BUSY, MASTERDOWN, CLUSTERDOWN and the like begin with their name.
+        name = str(error).split(" ", 1)[0]
+        return StoreFailed(f"the store refuses: {name if name.isupper() and name.isalpha() else 'ERR'}")
     return StoreFailed("the store is out of reach")

@@ -23,6 +23,9 @@ Input = tuple[str, str, tuple[int, ...], Data]
 Argument = Scalar | bytes | None | Sequence["Argument"] | Mapping[str, "Argument"]
 """What an argument of a cached function may be."""
 
+PREFIXES = 4096
+"""Tenants and models whose part of the hash is remembered."""
+
 JOINED_BYTES = 4096
 """Longer data is hashed where it lies instead of being copied beside its header."""
 
@@ -32,7 +35,7 @@ _F64 = struct.Struct("<d")
 
 
 class Prefix:
-    """What the keys of one tenant, model and version have in common. Keep it: a key then costs microseconds."""
+    """What the keys of one tenant, model and version have in common."""
 
     __slots__ = ("hasher",)
 
@@ -47,19 +50,25 @@ class AnswerKeys:
     their name.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_prefixes")
 
     def __init__(self, secret: bytes) -> None:
+        """Raises ValueError for a shorter secret."""
         self._key = subkey(secret, "answer keys")
+        self._prefixes: dict[tuple[str, str, str], Prefix] = {}
 
     def prefix(self, tenant: str, model: str, version_digest: str) -> Prefix:
         """The state of the hash after all that a tenant's requests to a model share.
 
         `version_digest` changes with the model's files, not with its version's name.
         """
-        hasher = blake3(key=self._key)
-        hasher.update(_texts((tenant, model, version_digest), SCHEMA))
-        return Prefix(hasher)
+        parts = (tenant, model, version_digest)
+        found = self._prefixes.get(parts)
+        if found is None:
+            if len(self._prefixes) >= PREFIXES:
+                self._prefixes.pop(next(iter(self._prefixes)))
+            found = self._prefixes[parts] = Prefix(blake3(_texts(parts, SCHEMA), key=self._key))
+        return found
 
     def key(
         self,
@@ -96,8 +105,7 @@ class AnswerKeys:
 
         Raises TypeError for an argument that has no one form as bytes.
         """
-        hasher = blake3(key=self._key)
-        hasher.update(_texts((operation, version, tenant), CALL_SCHEMA))
+        hasher = blake3(_texts((operation, version, tenant), CALL_SCHEMA), key=self._key)
         hasher.update(_argument(arguments))
         return hasher.digest()
 
