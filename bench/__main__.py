@@ -20,13 +20,14 @@ from bench.counts import RunVoid
 from bench.edge import FloorFailed
 from bench.figures import Figure, table
 from bench.h2load import LoadFailed
+from bench.ingest import ingest
 from bench.machine import described
 from bench.measure import Effort
 from bench.mesh import OFF, Mesh, MeshFailed, running
 
 MIB = 2**20
 RESULTS = Path(__file__).with_name("results")
-ROWS = ("start", "linear", "hits", "everything", "latency", "minilm")
+ROWS = ("start", "linear", "hits", "everything", "latency", "minilm", "ingest")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,6 +63,11 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
     figures = []
+    if "ingest" in rows:
+        _say("ledger ingest")
+        figures.append(ingest(folder / "i", effort))
+    if set(rows) == {"ingest"}:
+        return figures
     _say("starting a mesh")
     with running(folder / "s") as mesh:
         if "start" in rows:
