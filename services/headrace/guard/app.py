@@ -22,6 +22,7 @@ from headrace.runtime.access import OBSERVE, OPERATE, Access, TokenVerifier
 from headrace.runtime.boundary import Boundary, TokenIdentity
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.lifecycle import metrics_endpoint
+from headrace.runtime.loops import looping
 from headrace.runtime.revocation import RevokedTokens
 from headrace.runtime.rpc import Caller, methods_of
 from headrace.runtime.server import Server, ServerSettings, serving
@@ -70,10 +71,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
 
         revoked = RevokedList(store, tokens, clock, tell)
         tell(revoked.ids)
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        loops = [tasks.create_task(loop) for loop in (guard.beat(), guard.rounds(), keeping.run())]
-        for loop in loops:
-            stack.callback(loop.cancel)
+        await stack.enter_async_context(looping(guard.beat(), guard.rounds(), keeping.run()))
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks, clock), LOCAL),
             access=Access(servicer.SCOPES, known),

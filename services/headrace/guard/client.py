@@ -36,6 +36,7 @@ from headrace.guard.v1.limit_pb2 import TenantLimits
 from headrace.guard.wire import breaker_of, limits_of
 from headrace.runtime.channels import open_channel
 from headrace.runtime.clock import Clock
+from headrace.runtime.loops import looping
 from headrace.runtime.revocation import NO_REVOCATIONS, STALENESS_S, Revocations, RevokedTokens
 from headrace.runtime.telemetry import Telemetry
 
@@ -57,8 +58,6 @@ __all__ = [
 ]
 
 TICK_S = 0.05
-FAREWELL_S = 0.5
-"""So long a guard has to take what is given back when the process ends."""
 
 
 @asynccontextmanager
@@ -88,17 +87,12 @@ async def holding_leases(
         listener = LeaseListener(book, revoked, clock, holder, incarnation)
         stream = LeaseStream(channel, listener, target)
         book.wake = stream.wake
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(stream.run())
-            ticking = tasks.create_task(_ticking(book, clock))
+        async with looping(stream.run(), _ticking(book, clock)):
             try:
                 yield leases
             finally:
-                ticking.cancel()
                 book.close()
-                stream.close()
-                await asyncio.wait([running], timeout=FAREWELL_S)
-                running.cancel()
+                await stream.close()
 
 
 async def _ticking(book: LeaseBook, clock: Clock) -> None:
@@ -120,12 +114,8 @@ async def watching_revocations(
         return
     revoked = RevokedTokens(clock, revocation_staleness_s)
     listener: Listener = RevocationListener(revoked, name, uuid.uuid4().hex)
-    async with open_channel(target) as channel, asyncio.TaskGroup() as tasks:
-        loop = tasks.create_task(LeaseStream(channel, listener, target).run())
-        try:
-            yield revoked
-        finally:
-            loop.cancel()
+    async with open_channel(target) as channel, looping(LeaseStream(channel, listener, target).run()):
+        yield revoked
 
 
 @dataclass(frozen=True, slots=True)

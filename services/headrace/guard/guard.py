@@ -157,6 +157,11 @@ class Guard:
         return rows
 
     @property
+    def holders(self) -> frozenset[str]:
+        """The names of those that share the limits."""
+        return frozenset(self._leases.holders)
+
+    @property
     def book(self) -> LimitBook:
         """The limits as they are set."""
         return self._leases.limits

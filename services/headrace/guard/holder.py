@@ -5,6 +5,7 @@ there. Everything else happens in `ask`, and in the stream's task (`stream.py`).
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,10 +25,6 @@ class Timers(Protocol):
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
         """Calls back in `delay` seconds."""
-        ...
-
-    def create_future(self) -> asyncio.Future[None]:
-        """A future of this loop."""
         ...
 
 
@@ -100,66 +97,74 @@ class LeaseHolder:
     async def _ask(self, tenant: str, model: str, deadline: float | None) -> Permit:
         now = self._clock.monotonic()
         holding = self._book.holding(tenant, now)
-        until = now + holding.limits.wait_s
-        until = until if deadline is None else min(until, deadline)
-        waiter, answered = self._waiter(until)
+        turn = asyncio.Event()
+        waiter = Waiter(now, math.inf if deadline is None else deadline, turn.set)
         holding.waiters.append(waiter)
         self._book.ask_for(holding)
-        # Whoever may not wait at all is decided about by the answer, or by its absence.
-        gone = self._loop.call_later(
-            max(self._sync_timeout_s * 2, until - now), self._give_up, holding, waiter
-        )
         try:
-            await self._answered(waiter, answered)
+            await self._answered(waiter, turn)
+            if not waiter.decided:
+                await self._turn(holding, waiter, turn)
         except asyncio.CancelledError:
             holding.forget(waiter)
             self._book.note(holding)
             raise
-        finally:
-            gone.cancel()
+        if waiter.refused is not None:
+            raise waiter.refused
         return Permit(holding, model)
 
     async def _ask_as_probe(self, tenant: str, model: str, deadline: float | None) -> Permit:
         """The limits first: a probe that is refused there would have to be given back."""
         permit = self._admit_tenant(tenant, model) or await self._ask(tenant, model, deadline)
-        waiter, answered = self._waiter(0.0)
-        self._book.ask_probe(model, waiter)
+        turn = asyncio.Event()
+        waiter = Waiter(0.0, math.inf, turn.set)
+        self._book.ask_probe(model, waiter, self._clock.monotonic())
         try:
-            if self._book.alone:
-                self._book.lose(self._clock.monotonic())
-            await self._answered(waiter, answered)
-            permit.probe = waiter.probe
-        except BaseException:
-            permit.probe = waiter.probe
-            self._cancelled(permit)
+            await self._answered(waiter, turn)
+        except asyncio.CancelledError:
+            self._cancelled(permit, waiter.probe)
             raise
+        if waiter.refused is not None:
+            self._cancelled(permit, 0)
+            raise waiter.refused
+        permit.probe = waiter.probe
         return permit
 
-    async def _answered(self, waiter: Waiter, answered: asyncio.Future[None]) -> None:
-        stalled = self._loop.call_later(self._sync_timeout_s, self._stalled, waiter)
+    async def _answered(self, waiter: Waiter, turn: asyncio.Event) -> None:
+        """Returns when the waiter has been answered, if only that it has to wait."""
+        due = self._clock.monotonic() + self._sync_timeout_s
+        stalled = self._loop.call_later(self._sync_timeout_s, self._stalled, waiter, due)
         try:
-            await answered
+            await turn.wait()
         finally:
             stalled.cancel()
-        if waiter.refused is not None:
-            raise waiter.refused
 
-    def _stalled(self, waiter: Waiter) -> None:
-        """Nothing came back in time: whoever waits is decided about here."""
-        if not waiter.heard:
-            self._book.lose(self._clock.monotonic())
+    async def _turn(self, holding: Holding, waiter: Waiter, turn: asyncio.Event) -> None:
+        """Returns when the waiter's turn has come, or its time is over."""
+        turn.clear()
+        left_s = waiter.until(holding.limits.wait_s) - self._clock.monotonic()
+        over = self._loop.call_later(max(0.0, left_s), self._give_up, holding, waiter)
+        try:
+            await turn.wait()
+        finally:
+            over.cancel()
+
+    def _stalled(self, waiter: Waiter, due: float) -> None:
+        """Nothing came back in time: whoever waits is decided about here.
+
+        Unless it is this process that was too busy to see the answer in time.
+        """
+        if waiter.heard or waiter.decided:
+            return
+        now = self._clock.monotonic()
+        if now - due > self._sync_timeout_s / 2:
+            due = now + self._sync_timeout_s
+            self._loop.call_later(self._sync_timeout_s, self._stalled, waiter, due)
+        else:
+            self._book.lose(now)
 
     def _give_up(self, holding: Holding, waiter: Waiter) -> None:
         holding.give_up(waiter, self._clock.monotonic())
-
-    def _waiter(self, until: float) -> tuple[Waiter, asyncio.Future[None]]:
-        answered = self._loop.create_future()
-
-        def wake() -> None:
-            if not answered.done():
-                answered.set_result(None)
-
-        return Waiter(until, wake), answered
 
     def _admit_tenant(self, tenant: str, model: str) -> Permit | None:
         """As `admit`, whatever the model's breaker says."""
@@ -181,12 +186,13 @@ class LeaseHolder:
         if wait_s > 0.0:
             raise breaker_open(model, wait_s)
 
-    def _cancelled(self, permit: Permit) -> None:
+    def _cancelled(self, permit: Permit, probe: int) -> None:
         """Undoes an admission whose request will not begin."""
         permit.open = False
         permit.holding.undo()
         self._book.note(permit.holding)
-        if permit.probe:
+        if probe:
+            permit.probe = probe
             self._ended(permit, Code.IGNORED, 0.0)
 
     def _ended(self, permit: Permit, code: Code, latency_s: float) -> None:

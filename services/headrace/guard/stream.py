@@ -6,6 +6,7 @@ lives, and without it the listener decides by itself.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Protocol
 
 import grpc
@@ -19,6 +20,8 @@ from headrace.guard.wire import guard_frame, holder_message
 RECONNECT_S = 0.2
 FIRST_FRAME_S = 2.0
 """A guard that takes a stream and says nothing for so long is stalled."""
+
+FAREWELL_S = 0.5
 
 log = structlog.get_logger()
 
@@ -58,15 +61,18 @@ class LeaseStream:
         self._waiting = asyncio.Event()
         self._reached = True
         self._closing = False
+        self._ended = asyncio.Event()
 
     def wake(self) -> None:
         """There is something to send."""
         self._waiting.set()
 
-    def close(self) -> None:
-        """Sends what there is to send, and no more; then `run` ends."""
+    async def close(self) -> None:
+        """Sends what there is to send, and ends the stream in order if the guard lets it."""
         self._closing = True
         self._waiting.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), FAREWELL_S)
 
     async def run(self) -> None:
         """Until it was closed, or is cancelled."""
@@ -79,6 +85,7 @@ class LeaseStream:
                 self._listener.lose()
             if not self._closing:
                 await asyncio.sleep(RECONNECT_S)
+        self._ended.set()
 
     async def _once(self) -> None:
         call = self._lease(self._requests())

@@ -108,7 +108,10 @@ def guard_message(frame: GuardFrame) -> guard_service_pb2.LeaseResponse:
     """The guard's frame on the wire."""
     return guard_service_pb2.LeaseResponse(
         grants=[_grant_message(grant) for grant in frame.grants],
-        revokes=[lease_pb2.Revoke(tenant=revoke.tenant, slots=revoke.slots) for revoke in frame.revokes],
+        revokes=[
+            lease_pb2.Revoke(tenant=revoke.tenant, slots=revoke.slots, busy_slots=revoke.busy)
+            for revoke in frame.revokes
+        ],
         snapshot=None if frame.snapshot is None else _snapshot_message(frame.snapshot),
     )
 
@@ -117,7 +120,7 @@ def guard_frame(message: guard_service_pb2.LeaseResponse) -> GuardFrame:
     """The guard's frame as it came."""
     return GuardFrame(
         grants=[_grant(grant) for grant in message.grants],
-        revokes=[Revoke(revoke.tenant, revoke.slots) for revoke in message.revokes],
+        revokes=[Revoke(revoke.tenant, revoke.slots, revoke.busy_slots) for revoke in message.revokes],
         snapshot=_snapshot(message.snapshot) if message.HasField("snapshot") else None,
     )
 

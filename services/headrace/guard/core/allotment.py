@@ -26,7 +26,6 @@ class Share:
     tokens: int = 0
     slots: int = 0
     used: int = 0
-    asked_back: int = 0
     tokens_wanted: int = 0
     slots_wanted: int = 0
     waiting: int = 0
@@ -34,6 +33,12 @@ class Share:
     """Of the Want that has not been answered; 0 when there is none."""
     until: float = 0.0
     deferred: float = 0.0
+    """Until when the answer to a Want for slots waits for those that others were asked for."""
+
+    @property
+    def lack(self) -> int:
+        """Slots that callers wait for."""
+        return min(self.waiting, self.slots_wanted)
 
     @property
     def wants(self) -> bool:
@@ -87,9 +92,7 @@ class Allotment:
         share = self._share(holder)
         self._used(share, settle.used, now)
         self._give_back(share, settle.tokens, now)
-        slots = min(settle.slots, share.slots)
-        share.slots -= slots
-        share.asked_back = max(0, share.asked_back - slots)
+        share.slots -= min(settle.slots, share.slots)
         if settle.done:
             self.drop(holder, now)
 
@@ -106,7 +109,7 @@ class Allotment:
             self._give_back(share, share.tokens - held.tokens, now)
             self._bucket.hold(held.tokens - share.tokens, now)
             share.tokens = held.tokens
-        share.slots, share.asked_back = held.slots, 0
+        share.slots = held.slots
         share.tokens_wanted = share.slots_wanted = share.sequence = 0
 
     def drop(self, holder: str, now: float) -> None:
@@ -129,12 +132,11 @@ class Allotment:
         level = int(self._bucket.level(now) - reserve * self.limits.burst)
         tokens = _shared(level, [(min(s.waiting, s.tokens_wanted), s.tokens_wanted) for s in shares], leased)
         free = int(self.limits.concurrency * (1 - reserve)) - self.slots
-        slots = _shared(free, [(min(s.waiting, s.slots_wanted), s.slots_wanted) for s in shares], leased)
-        short = [i for i, s in enumerate(shares) if slots[i] < min(s.waiting, s.slots_wanted)]
-        revokes = self._ask_back() if short else []
-        awards = Awards([], revokes)
+        slots = _shared(free, [(s.lack, s.slots_wanted) for s in shares], leased)
+        short = [i for i, s in enumerate(shares) if slots[i] < s.lack]
+        awards = Awards([], self._ask_back(now) if short and leased else [])
         for i, holder in enumerate(holders):
-            if i in short and self._deferred(shares[i], now):
+            if i in short and now < shares[i].deferred:
                 continue
             grant = self._grant(shares[i], tokens[i], slots[i], mode, now)
             if grant is not None:
@@ -142,9 +144,7 @@ class Allotment:
         return awards
 
     def _grant(self, share: Share, tokens: int, slots: int, mode: Mode, now: float) -> Grant | None:
-        short = tokens < min(share.waiting, share.tokens_wanted) or slots < min(
-            share.waiting, share.slots_wanted
-        )
+        short = tokens < min(share.waiting, share.tokens_wanted) or slots < share.lack
         self._bucket.take(tokens, now)
         self._bucket.hold(tokens, now)
         share.tokens += tokens
@@ -173,25 +173,28 @@ class Allotment:
         least = min(LEAST_DENIAL_S, self.limits.burst / self.limits.rate / 2)
         return max(self._bucket.wait_s(1.0, now), least)
 
-    def _ask_back(self) -> list[tuple[str, Revoke]]:
-        """Asks holders for slots that are more than their fair share, once for each."""
-        holders = list(self.shares)
-        shares = [self.shares[holder] for holder in holders]
-        fair = max_min(self.limits.concurrency, [s.slots + min(s.waiting, s.slots_wanted) for s in shares])
-        revokes = []
-        for holder, share, target in zip(holders, shares, fair, strict=True):
-            more = share.slots - target - share.asked_back
-            if more > 0:
-                share.asked_back += more
-                revokes.append((holder, Revoke(self.tenant, more)))
-        return revokes
+    def _ask_back(self, now: float) -> list[tuple[str, Revoke]]:
+        """Asks others for slots, once for each Want that finds too few; its answer waits for theirs.
 
-    def _deferred(self, share: Share, now: float) -> bool:
-        """Whether the answer waits for slots that others were asked for."""
-        if not any(other.asked_back for other in self.shares.values() if other is not share):
-            return False
-        share.deferred = share.deferred or now + DEFER_S
-        return bool(share.sequence) and now < share.deferred
+        Of each its idle ones, however many it has, and of those in use what is
+        above its fair share.
+        """
+        lacking = {
+            holder: share.lack
+            for holder, share in self.shares.items()
+            if share.sequence and not share.deferred
+        }
+        if not lacking:
+            return []
+        fair = max_min(self.limits.concurrency, [share.slots + share.lack for share in self.shares.values()])
+        revokes = []
+        for (holder, share), target in zip(self.shares.items(), fair, strict=True):
+            if holder in lacking:
+                share.deferred = now + DEFER_S
+            idle = min(share.slots, sum(lacking.values()) - lacking.get(holder, 0))
+            if idle > 0:
+                revokes.append((holder, Revoke(self.tenant, idle, max(0, share.slots - target))))
+        return revokes
 
     def _outdate(self, now: float) -> None:
         for share in self.shares.values():

@@ -95,10 +95,12 @@ class LeaseBook:
             self.outcomes.ended(model, code, latency_s, probe)
             self.wake()
 
-    def ask_probe(self, model: str, waiter: Waiter) -> None:
-        """The next frame asks whether the waiter may be the model's probe."""
+    def ask_probe(self, model: str, waiter: Waiter, now: float) -> None:
+        """The next frame asks whether the waiter may be the model's probe; alone, it is decided here."""
         self._probers.setdefault(model, []).append(waiter)
-        if not self._probes_asked.get(model):
+        if self.alone:
+            self._probe_alone(model, now)
+        elif model not in self._probes_asked:
             self._probes_asked[model] = False
             self.wake()
 
@@ -119,7 +121,7 @@ class LeaseBook:
         for revoke in frame.revokes:
             holding = self.holdings.get(revoke.tenant)
             if holding is not None:
-                holding.owe(revoke.slots)
+                holding.owe(revoke)
                 self.note(holding)
 
     def lose(self, now: float) -> None:

@@ -103,10 +103,11 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """Slots that are asked back."""
+    """Slots that are asked back: of the idle ones at once, and of the busy ones as requests end."""
 
     tenant: str
     slots: int
+    busy: int = 0
 
 
 @dataclass(slots=True)

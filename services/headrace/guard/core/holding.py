@@ -1,13 +1,12 @@
 """What one process may admit of one tenant's requests, and who waits for more.
 
-Tokens and slots are only ever the guard's: granted, spent or given back. What a
-process without a guard admits by its own share is counted as used as well, so
-the guard charges it when it is back.
+Tokens and slots are the guard's: granted, spent or given back. What is admitted
+without a guard counts as used as well, and is charged when it is back.
 """
 
 from collections import deque
 
-from headrace.guard.core.frames import Grant, Outstanding, Settle, Want
+from headrace.guard.core.frames import Grant, Outstanding, Revoke, Settle, Want
 from headrace.guard.core.limits import Limits, Mode
 from headrace.guard.core.own import OwnShare
 from headrace.guard.core.pace import Pace
@@ -38,14 +37,12 @@ class Holding:
         self.in_flight = 0
         self.used = 0
         self.low = 0
-        self.refusals = 0
-        self.ticked = 0
+        self.refusals = self.ticked = 0
         self.eager = True
         self.asking = 0
         self.waiters: deque[Waiter] = deque()
         self._owed = 0
-        self._back_tokens = 0
-        self._back_slots = 0
+        self._back_tokens = self._back_slots = 0
         self._reported = 0
         self._seen = 0
         self.pace = Pace()
@@ -101,8 +98,7 @@ class Holding:
 
     def take(self, grant: Grant, now: float) -> None:
         """Adds what was granted, and decides about those who waited for this answer."""
-        if grant.limits is not None and grant.limits != self.limits:
-            self.limits = grant.limits
+        self.limits = grant.limits or self.limits
         self.mode = grant.mode or self.mode
         self.tokens += grant.tokens
         self.slots += grant.slots
@@ -116,24 +112,26 @@ class Holding:
         self._serve(now, grant)
         self._tidy()
 
-    def owe(self, slots: int) -> None:
-        """The guard wants slots back: idle ones now, used ones as requests end."""
-        self._owed += slots
-        self._give_slots()
+    def owe(self, revoke: Revoke) -> None:
+        """The guard wants slots back."""
+        idle = self.slots - self.in_flight - len(self.waiters)
+        self._owed = max(0, revoke.busy - max(0, idle - revoke.slots))
+        self._return_slots(min(idle, revoke.slots + revoke.busy))
 
     def serve_alone(self, now: float, holders: int) -> None:
         """Decides about everybody who waits, by this process's own share."""
         while self.waiters:
             waiter = self.waiters[0]
             try:
-                if self._try_alone(now, holders) > 0.0 and now < waiter.until:
-                    waiter.heard = True
-                    return
-                waiter.admitted = True
+                wait_s = self._try_alone(now, holders)
             except HeadraceError as refusal:
-                waiter.refused = refusal
-            self.waiters.popleft()
-            waiter.wake()
+                waiter.refused, wait_s = refusal, 0.0
+            if wait_s > 0.0:
+                break
+            waiter.admitted = waiter.refused is None
+            self.waiters.popleft().wake()
+        for waiter in self.waiters:
+            waiter.hear()
 
     def expire(self) -> None:
         """The lease is over: what was granted may not be spent any more."""
@@ -215,7 +213,7 @@ class Holding:
 
     @property
     def unheard(self) -> bool:
-        """Whether somebody waits whom no Want has spoken for."""
+        """Whether somebody waits who was not answered."""
         return any(not waiter.heard for waiter in self.waiters)
 
     def close(self) -> None:
@@ -253,13 +251,13 @@ class Holding:
 
     def _refuse_answered(self, now: float, sequence: int) -> None:
         """Those for whom the denied Want spoke; whoever came later is still to be asked for."""
-        full = self.tokens > 0  # tokens are there, so it is slots that they lack
         kept: deque[Waiter] = deque()
+        full = self.tokens > 0  # tokens are there, so it is slots that they lack
         for waiter in self.waiters:
             if waiter.sequence != sequence:
                 kept.append(waiter)
-            elif not full and now < waiter.until:
-                waiter.heard = True
+            elif not full and now < waiter.until(self.limits.wait_s):
+                waiter.hear()
                 kept.append(waiter)
             else:
                 waiter.refused = self._too_many() if full else self._too_fast(self._retry_at - now)

@@ -24,18 +24,34 @@ class Permit:
 class Waiter:
     """A request that waits for the guard, or for its turn.
 
-    `until` is when it is refused if it could not be admitted; `wake` is called
-    once, when `admitted` or `refused` says what became of it. `heard`: it was
-    answered that it has to wait.
+    `deadline` is its caller's. `wake` is called when `admitted` or `refused`
+    says what became of it, and once before if it is `heard`: it was answered
+    that it has to wait.
     """
 
-    __slots__ = ("admitted", "heard", "probe", "refused", "sequence", "until", "wake")
+    __slots__ = ("admitted", "asked", "deadline", "heard", "probe", "refused", "sequence", "wake")
 
-    def __init__(self, until: float, wake: Callable[[], None]) -> None:
-        self.until = until
+    def __init__(self, asked: float, deadline: float, wake: Callable[[], object]) -> None:
+        self.asked = asked
+        self.deadline = deadline
         self.wake = wake
         self.sequence = 0
         self.heard = False
         self.admitted = False
         self.probe = 0
         self.refused: HeadraceError | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether it need not wait any more."""
+        return self.admitted or self.refused is not None
+
+    def hear(self) -> None:
+        """It has to wait."""
+        if not self.heard:
+            self.heard = True
+            self.wake()
+
+    def until(self, wait_s: float) -> float:
+        """When it is refused if its turn has not come, where requests may wait so long."""
+        return min(self.deadline, self.asked + wait_s)

@@ -26,17 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from headrace.guard.v1 import limit_pb2 as headrace_dot_guard_dot_v1_dot_limit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/guard/v1/lease.proto\x12\x11headrace.guard.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadrace/guard/v1/limit.proto\"\xa3\x01\n\x05Hello\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x33\n\x0boutstanding\x18\x03 \x03(\x0b\x32\x1e.headrace.guard.v1.Outstanding\x12,\n\x08\x62reakers\x18\x04 \x03(\x0b\x32\x1a.headrace.guard.v1.Breaker\x12\x12\n\nwatch_only\x18\x05 \x01(\x08\"[\n\x0bOutstanding\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x0c\n\x04used\x18\x04 \x01(\x03\x12\x0f\n\x07\x64\x65\x66icit\x18\x05 \x01(\x01\"g\n\x04Want\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x0f\n\x07waiting\x18\x05 \x01(\x05\x12\x10\n\x08sequence\x18\x06 \x01(\x03\"S\n\x06Settle\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04used\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x0c\n\x04\x64one\x18\x05 \x01(\x08\"\x90\x01\n\x07Outcome\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x04\x63ode\x18\x02 \x01(\x0e\x32\x1e.headrace.guard.v1.OutcomeCode\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05probe\x18\x05 \x01(\x03\"\xed\x01\n\x05Grant\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\r\n\x05slots\x18\x04 \x01(\x05\x12*\n\x04mode\x18\x05 \x01(\x0e\x32\x1c.headrace.guard.v1.LeaseMode\x12.\n\x0bretry_delay\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06limits\x18\x07 \x01(\x0b\x32\x19.headrace.guard.v1.Limits\x12\x10\n\x08sequence\x18\x08 \x01(\x03\x12\r\n\x05probe\x18\t \x01(\x03\"\'\n\x06Revoke\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x05\"\xb3\x02\n\x08Snapshot\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12/\n\x0ctime_to_live\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07holders\x18\x03 \x01(\x05\x12\x31\n\x0e\x64\x65\x66\x61ult_limits\x18\x04 \x01(\x0b\x32\x19.headrace.guard.v1.Limits\x12\x30\n\x08\x62reakers\x18\x05 \x01(\x0b\x32\x1e.headrace.guard.v1.BreakerList\x12-\n\x07revoked\x18\x06 \x01(\x0b\x32\x1c.headrace.guard.v1.TokenList\x12<\n\x10\x62reaker_settings\x18\x07 \x01(\x0b\x32\".headrace.guard.v1.BreakerSettings\"Q\n\x0f\x42reakerSettings\x12\x10\n\x08\x66\x61ilures\x18\x01 \x01(\x05\x12,\n\topen_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x0b\x42reakerList\x12,\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x1a.headrace.guard.v1.Breaker\"\x1e\n\tTokenList\x12\x11\n\ttoken_ids\x18\x01 \x03(\t*h\n\tLeaseMode\x12\x1a\n\x16LEASE_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11LEASE_MODE_LEASED\x10\x01\x12\x13\n\x0fLEASE_MODE_SYNC\x10\x02\x12\x13\n\x0fLEASE_MODE_DENY\x10\x03*y\n\x0bOutcomeCode\x12\x1c\n\x18OUTCOME_CODE_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTCOME_CODE_SUCCESS\x10\x01\x12\x18\n\x14OUTCOME_CODE_FAILURE\x10\x02\x12\x18\n\x14OUTCOME_CODE_IGNORED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/guard/v1/lease.proto\x12\x11headrace.guard.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadrace/guard/v1/limit.proto\"\xa3\x01\n\x05Hello\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x33\n\x0boutstanding\x18\x03 \x03(\x0b\x32\x1e.headrace.guard.v1.Outstanding\x12,\n\x08\x62reakers\x18\x04 \x03(\x0b\x32\x1a.headrace.guard.v1.Breaker\x12\x12\n\nwatch_only\x18\x05 \x01(\x08\"[\n\x0bOutstanding\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x0c\n\x04used\x18\x04 \x01(\x03\x12\x0f\n\x07\x64\x65\x66icit\x18\x05 \x01(\x01\"g\n\x04Want\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x0f\n\x07waiting\x18\x05 \x01(\x05\x12\x10\n\x08sequence\x18\x06 \x01(\x03\"S\n\x06Settle\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04used\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x0c\n\x04\x64one\x18\x05 \x01(\x08\"\x90\x01\n\x07Outcome\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x04\x63ode\x18\x02 \x01(\x0e\x32\x1e.headrace.guard.v1.OutcomeCode\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05probe\x18\x05 \x01(\x03\"\xed\x01\n\x05Grant\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\r\n\x05slots\x18\x04 \x01(\x05\x12*\n\x04mode\x18\x05 \x01(\x0e\x32\x1c.headrace.guard.v1.LeaseMode\x12.\n\x0bretry_delay\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06limits\x18\x07 \x01(\x0b\x32\x19.headrace.guard.v1.Limits\x12\x10\n\x08sequence\x18\x08 \x01(\x03\x12\r\n\x05probe\x18\t \x01(\x03\";\n\x06Revoke\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x05\x12\x12\n\nbusy_slots\x18\x03 \x01(\x05\"\xb3\x02\n\x08Snapshot\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12/\n\x0ctime_to_live\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07holders\x18\x03 \x01(\x05\x12\x31\n\x0e\x64\x65\x66\x61ult_limits\x18\x04 \x01(\x0b\x32\x19.headrace.guard.v1.Limits\x12\x30\n\x08\x62reakers\x18\x05 \x01(\x0b\x32\x1e.headrace.guard.v1.BreakerList\x12-\n\x07revoked\x18\x06 \x01(\x0b\x32\x1c.headrace.guard.v1.TokenList\x12<\n\x10\x62reaker_settings\x18\x07 \x01(\x0b\x32\".headrace.guard.v1.BreakerSettings\"Q\n\x0f\x42reakerSettings\x12\x10\n\x08\x66\x61ilures\x18\x01 \x01(\x05\x12,\n\topen_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x0b\x42reakerList\x12,\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x1a.headrace.guard.v1.Breaker\"\x1e\n\tTokenList\x12\x11\n\ttoken_ids\x18\x01 \x03(\t*h\n\tLeaseMode\x12\x1a\n\x16LEASE_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11LEASE_MODE_LEASED\x10\x01\x12\x13\n\x0fLEASE_MODE_SYNC\x10\x02\x12\x13\n\x0fLEASE_MODE_DENY\x10\x03*y\n\x0bOutcomeCode\x12\x1c\n\x18OUTCOME_CODE_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTCOME_CODE_SUCCESS\x10\x01\x12\x18\n\x14OUTCOME_CODE_FAILURE\x10\x02\x12\x18\n\x14OUTCOME_CODE_IGNORED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.guard.v1.lease_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEASEMODE']._serialized_start=1478
-  _globals['_LEASEMODE']._serialized_end=1582
-  _globals['_OUTCOMECODE']._serialized_start=1584
-  _globals['_OUTCOMECODE']._serialized_end=1705
+  _globals['_LEASEMODE']._serialized_start=1498
+  _globals['_LEASEMODE']._serialized_end=1602
+  _globals['_OUTCOMECODE']._serialized_start=1604
+  _globals['_OUTCOMECODE']._serialized_end=1725
   _globals['_HELLO']._serialized_start=116
   _globals['_HELLO']._serialized_end=279
   _globals['_OUTSTANDING']._serialized_start=281
@@ -50,13 +50,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRANT']._serialized_start=712
   _globals['_GRANT']._serialized_end=949
   _globals['_REVOKE']._serialized_start=951
-  _globals['_REVOKE']._serialized_end=990
-  _globals['_SNAPSHOT']._serialized_start=993
-  _globals['_SNAPSHOT']._serialized_end=1300
-  _globals['_BREAKERSETTINGS']._serialized_start=1302
-  _globals['_BREAKERSETTINGS']._serialized_end=1383
-  _globals['_BREAKERLIST']._serialized_start=1385
-  _globals['_BREAKERLIST']._serialized_end=1444
-  _globals['_TOKENLIST']._serialized_start=1446
-  _globals['_TOKENLIST']._serialized_end=1476
+  _globals['_REVOKE']._serialized_end=1010
+  _globals['_SNAPSHOT']._serialized_start=1013
+  _globals['_SNAPSHOT']._serialized_end=1320
+  _globals['_BREAKERSETTINGS']._serialized_start=1322
+  _globals['_BREAKERSETTINGS']._serialized_end=1403
+  _globals['_BREAKERLIST']._serialized_start=1405
+  _globals['_BREAKERLIST']._serialized_end=1464
+  _globals['_TOKENLIST']._serialized_start=1466
+  _globals['_TOKENLIST']._serialized_end=1496
 # @@protoc_insertion_point(module_scope)

@@ -347,25 +347,29 @@ Global___Grant: _TypeAlias = Grant  # noqa: Y015
 
 @_typing.final
 class Revoke(_message.Message):
-    """Revoke asks for slots back: idle ones at once, used ones as their requests end."""
+    """Revoke asks for slots back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    BUSY_SLOTS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Name of the tenant."""
     slots: _builtins.int
-    """How many."""
+    """How many of those that are idle, at once. Fewer come back when fewer are."""
+    busy_slots: _builtins.int
+    """How many that are in use, as their requests end: what the holder has above its fair share."""
     def __init__(
         self,
         *,
         tenant: _builtins.str = ...,
         slots: _builtins.int = ...,
+        busy_slots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["slots", b"slots", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_slots", b"busy_slots", "slots", b"slots", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
