@@ -50,6 +50,16 @@ class LeaseHolder:
         self._failing = book.breakers.own
         self._outcomes = book.outcomes
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is no guard now: requests are admitted by this process's own share."""
+        return self._book.alone
+
+    @property
+    def holders(self) -> int:
+        """How many share the limits, as the guard told last."""
+        return self._book.holders
+
     def admit(self, tenant: str, model: str) -> Permit | None:
         """Admits a request, in microseconds. None: only `ask` can.
 
