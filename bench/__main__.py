@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import edge, measure
+from bench import edge, lease, measure
 from bench.calls import CallFailed
 from bench.counts import RunVoid
 from bench.edge import FloorFailed
@@ -27,7 +27,7 @@ from bench.mesh import OFF, Mesh, MeshFailed, running
 
 MIB = 2**20
 RESULTS = Path(__file__).with_name("results")
-ROWS = ("start", "linear", "hits", "everything", "latency", "minilm", "ingest")
+ROWS = ("start", "linear", "hits", "everything", "latency", "minilm", "ingest", "lease")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -66,7 +66,10 @@ def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
     if "ingest" in rows:
         _say("ledger ingest")
         figures.append(ingest(folder / "i", effort))
-    if set(rows) == {"ingest"}:
+    if "lease" in rows:
+        _say("lease check")
+        figures.append(lease.check(folder / "l", effort))
+    if set(rows) <= {"ingest", "lease"}:
         return figures
     _say("starting a mesh")
     with running(folder / "s") as mesh:
