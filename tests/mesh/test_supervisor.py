@@ -2,17 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
 from headrace.local.ports import is_free
@@ -21,89 +14,19 @@ from tests.support.cache import ROOT
 from tests.support.commands import run
 from tests.support.mesh import Mesh as Running
 from tests.support.mesh import environment, headrace_command
+from tests.support.place import UP_S, Place
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.mesh
 
-UP_S = 60.0
 GONE_S = 5.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """A state directory of its own, whose mesh has one small model."""
-
-    state: StateDir
-
-    def arguments(self, *arguments: str) -> list[str]:
-        config = self.state.root / "headrace.yaml"
-        return [*arguments, "--port", "0", "--state-dir", str(self.state.root), "--config", str(config)]
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(headrace_command(*arguments), env=environment({}), timeout_s=UP_S, cwd=ROOT)
-
-    def up(self, *arguments: str) -> dict[str, Any]:
-        done = self.run(*self.arguments("up", "--detach", "--json", *arguments))
-        assert done.returncode == 0, done.stdout + done.stderr
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
-
-    def foreground(self) -> "subprocess.Popen[str]":
-        """`headrace up` in a session of its own, once it has printed that it is ready."""
-        process = subprocess.Popen(
-            [str(part) for part in headrace_command(*self.arguments("up"))],
-            cwd=ROOT,
-            env=environment({}),
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdout
-        for line in process.stdout:
-            if line.startswith("ready in"):
-                return process
-        raise AssertionError(f"ended with {process.wait()} before it was ready")
-
-    def down(self) -> subprocess.CompletedProcess[str]:
-        return self.run("down", "--state-dir", str(self.state.root))
-
-    def processes(self) -> list[psutil.Process]:
-        """Supervisor, services and Envoy of this place, by their command lines and environments."""
-        return [process for process in psutil.process_iter() if self._ours(process)]
-
-    def _ours(self, process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
-                return False
-            texts = [*process.cmdline(), *process.environ().values()]
-        except psutil.Error:
-            return False
-        return any(str(self.state.root) in text for text in texts)
-
-    def nothing_left(self) -> bool:
-        """No process, and no socket that anybody listens on."""
-        listening = Path("/proc/net/unix").read_text()
-        return not self.processes() and str(self.state.root) not in listening
-
-
-@pytest.fixture
-def place(mesh: Running) -> Iterator[Place]:
-    """Not below pytest's tmp_path: a socket's path may have 107 bytes only."""
-    root = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))
-    shutil.copytree(mesh.state_dir / "models" / "linear", root / "own" / "linear")
-    (root / "headrace.yaml").write_text(f"inference: {{repository: {root / 'own'}}}\n")
-    found = Place(StateDir(root))
-    yield found
-    found.down()
-    assert found.nothing_left()
-    shutil.rmtree(root)
 
 
 @pytest.mark.chaos
 def test_kill_of_the_supervisor(place: Place) -> None:
     """kill -9 of the supervisor leaves no process, port or socket, Envoy's included; the next `up` cleans and starts."""
     document = place.up()
-    assert len(place.processes()) == 4
+    assert len(place.processes()) == 8
     record = place.state.supervisor()
     assert record
     os.kill(record.pid, signal.SIGKILL)
@@ -193,7 +116,21 @@ def test_service_that_can_not_start(place: Place) -> None:
 def test_private_files(mesh: Running) -> None:
     """Directories are 0700, sockets and tokens 0600."""
     state = StateDir(mesh.state_dir)
-    for directory in (state.root, state.run, state.keys):
+    for directory in (
+        state.root,
+        state.run,
+        state.keys,
+        state.valkey,
+        state.outbox,
+        state.metering,
+        state.guard,
+    ):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    for file in (*state.run.iterdir(), state.operator_token, state.demo_token):
+    secrets = (
+        state.cache_key,
+        state.valkey_password,
+        state.valkey / "valkey.conf",
+        state.valkey / "users.acl",
+    )
+    for file in (*state.run.iterdir(), state.operator_token, state.demo_token, *secrets):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file

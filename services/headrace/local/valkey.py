@@ -29,6 +29,8 @@ def valkey_config(port: int, directory: Path, acl_file: Path, memory_bytes: int 
         f"port {port}",
         "protected-mode yes",
         "daemonize no",
+        # Its command line stays as it was started: it names the directory that it belongs to.
+        "set-proc-title no",
         f"dir {_quoted(directory)}",
         f"aclfile {_quoted(acl_file)}",
         "databases 1",

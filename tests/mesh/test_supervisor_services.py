@@ -1,0 +1,133 @@
+"""What the supervisor does for valkey, cache, guard and metering."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.place import UP_S, Place
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.mesh
+
+OFF = "limits: {enabled: false}\ncache: {enabled: false}\nmetering: {enabled: false}\n"
+ROW = "x=[[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]]"
+SERVICES = ("valkey", "cache", "guard", "metering")
+
+
+def infer(place: Place) -> dict[str, Any]:
+    return place.ask("infer", "linear", "--input", ROW)
+
+
+def processes(place: Place) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in place.ask("status")["processes"]}
+
+
+@contextmanager
+def held(pid: int) -> Iterator[None]:
+    """A process that neither runs nor ends."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.chaos
+def test_killed_services(place: Place) -> None:
+    """kill -9 of each of them: calls go on, and it is back and healthy, counted, with the others untouched."""
+    place.up()
+    before = processes(place)
+    for name in SERVICES:
+        os.kill(before[name]["pid"], signal.SIGKILL)
+    assert infer(place)["outputs"]
+    eventually(lambda: all(one["healthy"] for one in processes(place).values()), "all are healthy", UP_S)
+    after = processes(place)
+    assert {name: after[name]["restarts"] for name in SERVICES} == dict.fromkeys(SERVICES, 1)
+    for name in ("gateway", "inference-0", "insight"):
+        assert after[name]["pid"] == before[name]["pid"]
+    assert infer(place)["outputs"]
+
+
+def test_everything_off(place: Place) -> None:
+    """What is switched off has no process; requests are answered, with no cost and no limits to show."""
+    place.configure(OFF)
+    place.up()
+    assert set(processes(place)) == {"gateway", "inference-0", "insight"}
+    answer = infer(place)
+    assert (answer["cost"], answer["cache"]) == (None, None)
+    for command in ("cost", "limits", "breakers"):
+        done = place.run(command, "--json", "--state-dir", str(place.state.root))
+        assert done.returncode == 1
+        assert "does not run" in json.loads(done.stdout)["error"]["what"]
+
+
+def test_order_of_the_end(place: Place) -> None:
+    """The gateway ends first, then the replicas, then those whom they told what they did, insight last."""
+    place.up()
+    assert place.down().returncode == 0
+    lines = map(json.loads, place.state.log("supervisor").read_text().splitlines())
+    ended = [line["process"] for line in lines if line["message"] == "ended"]
+    assert ended[:2] == ["gateway", "inference-0"]
+    assert set(ended[2:5]) == {"cache", "guard", "metering"}
+    assert ended[5:] == ["valkey", "insight"]
+
+
+@pytest.mark.chaos
+def test_usage_of_a_killed_replica(place: Place) -> None:
+    """What a replica answered before kill -9 is billed, once, although metering had taken none of it."""
+    place.up()
+    with held(place.pid("metering")):
+        replica = place.pid("inference-0")
+        told = [infer(place)["cost"]["nanos"] for _ in range(5)]
+        os.kill(replica, signal.SIGKILL)
+    eventually(lambda: bool(place.ask("cost")["rows"]), "the usage is swept", UP_S)
+    (row,) = place.ask("cost")["rows"]
+    assert (row["requests"], row["total_nanos"]) == (5, sum(told))
+
+
+@pytest.mark.chaos
+def test_down_sweeps(place: Place) -> None:
+    """`down` sends what a dead replica left before metering goes: no outbox is left."""
+    place.up()
+    with held(place.pid("metering")):
+        infer(place)
+        os.kill(place.pid("inference-0"), signal.SIGKILL)
+    place.down()
+    assert list(place.state.outbox.iterdir()) == []
+    place.up()
+    (row,) = place.ask("cost")["rows"]
+    assert row["requests"] == 1
+
+
+def test_revoked_token(place: Place) -> None:
+    """`keys revoke` has a token refused within 5 s; it is listed as revoked, and other tokens go on."""
+    place.up()
+    demo = place.state.demo_token.read_text()
+    made = place.ask("keys", "create", "--tenant", "acme")
+    place.state.demo_token.write_text(made["token"])
+    assert infer(place)["outputs"]
+    assert place.ask("keys", "revoke", made["id"])["revoked"] is True
+
+    def refused() -> bool:
+        done = place.run("infer", "linear", "--input", ROW, "--state-dir", str(place.state.root))
+        return "UNAUTHENTICATED" in done.stderr
+
+    eventually(refused, "it is refused", 5.0)
+    listed = {key["id"]: key["revoked_at"] for key in place.ask("keys", "list")["keys"]}
+    assert [jti for jti, when in listed.items() if when] == [made["id"]]
+    place.state.demo_token.write_text(demo)
+    assert infer(place)["outputs"]
+
+
+def test_secrets_last(place: Place) -> None:
+    """A second start finds the cache's key and Valkey's password: what another Redis holds stays readable."""
+    place.up()
+    before = place.state.cache_key.read_bytes(), place.state.valkey_password.read_bytes()
+    place.down()
+    place.up()
+    assert (place.state.cache_key.read_bytes(), place.state.valkey_password.read_bytes()) == before
