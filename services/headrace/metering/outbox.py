@@ -7,13 +7,16 @@ A directory for each process incarnation, `<source>-<incarnation>/`:
     <first>.rows   rows of fixed size, `first` is the first one's sequence number
 
 Files are allocated before they are needed, so that a row that was reserved can
-be written on a full disk too. A row is in the page cache when `append` returns,
-which survives the process; `flush` brings it to the disk, which survives power.
+be written on a full disk too, and mapped: a row is in the page cache when
+`append` returns, which survives the process, and costs no system call (one for
+each row took 6 % of a busy replica's time, most of it waiting for the
+interpreter lock again). `flush` brings it to the disk, which survives power.
 Not thread-safe: the event loop's, except for `flush`'s returned job.
 """
 
 import fcntl
 import json
+import mmap
 import os
 import re
 from collections import deque
@@ -41,6 +44,12 @@ class _File:
     first: int
     path: Path
     descriptor: int
+    rows: mmap.mmap
+
+    def close(self) -> None:
+        """The rows stay where they are."""
+        self.rows.close()
+        os.close(self.descriptor)
 
 
 class Outbox:
@@ -93,7 +102,8 @@ class Outbox:
         file = self._files[-1]
         if self.written + 1 < file.first:  # the last file was allocated ahead
             file = next(f for f in reversed(self._files) if f.first <= self.written + 1)
-        os.pwrite(file.descriptor, row, (self.written + 1 - file.first) * ROW_BYTES)
+        at = (self.written + 1 - file.first) * ROW_BYTES
+        file.rows[at : at + ROW_BYTES] = row
         self.written += 1
         self._reserved -= 1
         if not self._dirty or self._dirty[-1] is not file:
@@ -105,8 +115,8 @@ class Outbox:
         count = min(limit, self.written + 1 - first, file.first + FILE_ROWS - first) if file else 0
         if file is None or count <= 0:
             return np.empty(0, FORMAT)
-        data = os.pread(file.descriptor, count * ROW_BYTES, (first - file.first) * ROW_BYTES)
-        return np.frombuffer(data, FORMAT)
+        at = (first - file.first) * ROW_BYTES
+        return np.frombuffer(file.rows[at : at + count * ROW_BYTES], FORMAT)
 
     def acknowledge(self, sequence: int) -> None:
         """Forgets the rows up to there: metering has them."""
@@ -115,7 +125,7 @@ class Outbox:
             file = self._files.popleft()
             if file in self._dirty:
                 self._dirty.remove(file)
-            os.close(file.descriptor)
+            file.close()
             file.path.unlink()
 
     def flush(self) -> Callable[[], None] | None:
@@ -132,7 +142,7 @@ class Outbox:
         """Releases the lock; removes the directory when everything in it is acknowledged."""
         done = not self.pending
         for file in self._files:
-            os.close(file.descriptor)
+            file.close()
             if done:
                 file.path.unlink()
         if done:
@@ -147,10 +157,10 @@ class Outbox:
             return False
         path = self.path / f"{self._allocated + 1:020d}.rows"
         try:
-            descriptor = _allocated(path, FILE_ROWS * ROW_BYTES)
+            file = _allocated(self._allocated + 1, path)
         except OSError:
             return False
-        self._files.append(_File(self._allocated + 1, path, descriptor))
+        self._files.append(file)
         self._allocated += FILE_ROWS
         self._directory_dirty = True
         return True
@@ -183,15 +193,17 @@ def _locked_directory(path: Path) -> int:
     return lock
 
 
-def _allocated(path: Path, size: int) -> int:
+def _allocated(first: int, path: Path) -> _File:
+    size = FILE_ROWS * ROW_BYTES
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
+        # Before it is mapped: a mapped page that the disk has no room for ends the process.
         os.posix_fallocate(descriptor, 0, size)
+        return _File(first, path, descriptor, mmap.mmap(descriptor, size))
     except OSError:
         os.close(descriptor)
         path.unlink()
         raise
-    return descriptor
 
 
 def _synced(descriptors: list[int], directory: int | None) -> None:
