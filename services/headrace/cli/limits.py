@@ -1,7 +1,7 @@
 """`headrace limits` and `headrace breakers`: what guard allows now, and which models it leaves alone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,7 +24,16 @@ async def guard(state: StateDir) -> AsyncIterator[GuardClient]:
 
 def limits(state_dir: Path, output: Output) -> None:
     """Each tenant's limits and what is left of them; the defaults first."""
-    found = asyncio.run(_limits(state_dir))
+    show_limits(asyncio.run(_limits(state_dir)), output)
+
+
+def breakers(state_dir: Path, output: Output) -> None:
+    """The circuit breaker of each model that failed of late; all others are closed."""
+    show_breakers(asyncio.run(_breakers(state_dir)), output)
+
+
+def show_limits(found: Sequence[LimitsInUse], output: Output) -> None:
+    """Prints limits as they were told."""
     output.document({"limits": [_limit(entry) for entry in found]})
     output.table(
         ["tenant", "rate", "burst", "concurrency", "wait", "available", "in use", "replicas"],
@@ -32,9 +41,8 @@ def limits(state_dir: Path, output: Output) -> None:
     )
 
 
-def breakers(state_dir: Path, output: Output) -> None:
-    """The circuit breaker of each model that failed of late; all others are closed."""
-    found = asyncio.run(_breakers(state_dir))
+def show_breakers(found: Sequence[KnownBreaker], output: Output) -> None:
+    """Prints breakers as they were told."""
     output.document({"breakers": [_breaker(entry) for entry in found]})
     if not found:
         output.text("no model failed of late: every breaker is closed")
