@@ -18,6 +18,7 @@ from headrace.cache.servicer import CacheServicer
 from headrace.cache.settings import Settings
 from headrace.cache.store import RedisStore
 from headrace.cache.watchers import Watchers
+from headrace.guard.client import watching_revocations
 from headrace.runtime.access import OBSERVE, OPERATE, Access, TokenVerifier
 from headrace.runtime.boundary import Boundary, TokenIdentity
 from headrace.runtime.clock import Clock, SystemClock
@@ -50,6 +51,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
     secret = read_secret(settings.key_file, "HEADRACE_CACHE_KEY_FILE")
     async with AsyncExitStack() as stack:
         observed = await stack.enter_async_context(telemetry("cache", settings.telemetry))
+        revocations = await stack.enter_async_context(watching_revocations(settings.guard, "cache", clock))
         behind = await stack.enter_async_context(_behind(settings, secret, clock))
         levels = Levels(
             Shelf(settings.max_entries, settings.max_bytes),
@@ -65,7 +67,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         )
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks), LOCAL),
-            access=Access(servicer.SCOPES),
+            access=Access(servicer.SCOPES, revocations),
             codes=CODES,
             telemetry=observed,
             clock=clock,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+from headrace.guard.client import watching_revocations
 from headrace.insight.core.keep import KeepRate
 from headrace.insight.errors import CODES
 from headrace.insight.forward import forwarding
@@ -28,14 +29,12 @@ from headrace.runtime.telemetry import Telemetry, TelemetrySettings, telemetry
 TRACE_SERVICE = trace_service_pb2.DESCRIPTOR.services_by_name["TraceService"]
 INSIGHT_SERVICE = insight_service_pb2.DESCRIPTOR.services_by_name["InsightService"]
 
-ACCESS = Access(
-    {
-        # Whoever may write traces may write false ones: an operator's matter.
-        f"/{TRACE_SERVICE.full_name}/Export": OPERATE,
-        f"/{INSIGHT_SERVICE.full_name}/GetTrace": OBSERVE,
-        f"/{INSIGHT_SERVICE.full_name}/ListTraces": OBSERVE,
-    }
-)
+SCOPES = {
+    # Whoever may write traces may write false ones: an operator's matter.
+    f"/{TRACE_SERVICE.full_name}/Export": OPERATE,
+    f"/{INSIGHT_SERVICE.full_name}/GetTrace": OBSERVE,
+    f"/{INSIGHT_SERVICE.full_name}/ListTraces": OBSERVE,
+}
 LOCAL = Caller("local", frozenset({OPERATE}))
 """Every peer of the Unix socket: it may export, which is all that OPERATE allows here, not read."""
 
@@ -58,6 +57,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         observed = await stack.enter_async_context(telemetry("insight", SILENT))
+        revocations = await stack.enter_async_context(watching_revocations(settings.guard, "insight", clock))
         metrics = InsightMetrics(observed.registry)
         fanout = await stack.enter_async_context(
             forwarding(settings.forward, metrics, queue_bytes=settings.forward_queue_bytes)
@@ -65,7 +65,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         traces = await stack.enter_async_context(_traces(settings, metrics, clock))
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks), LOCAL),
-            access=ACCESS,
+            access=Access(SCOPES, revocations),
             codes=CODES,
             telemetry=observed,
             clock=clock,

@@ -30,6 +30,7 @@ class Settings:
     queue_bytes: int = 16 * MIB
     forward: tuple[str, ...] = ()
     forward_queue_bytes: int = 8 * MIB
+    guard: str = ""
     max_message_bytes: int = 4 * MIB
     drain_grace_s: float = 5.0
 
@@ -56,6 +57,7 @@ class Settings:
             forward_queue_bytes=reader.integer(
                 "FORWARD_QUEUE_BYTES", d.forward_queue_bytes, low=MIB, high=2**31
             ),
+            guard=reader.text("GUARD", d.guard),
             max_message_bytes=reader.integer(
                 "MAX_MESSAGE_BYTES", d.max_message_bytes, low=MIB // 4, high=64 * MIB
             ),

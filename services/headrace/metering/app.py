@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from headrace.guard.client import watching_revocations
 from headrace.metering.costs import answering
 from headrace.metering.errors import CODES
 from headrace.metering.ledger import Ledger
@@ -23,14 +24,12 @@ from headrace.runtime.telemetry import Telemetry, telemetry
 
 SERVICE = metering_service_pb2.DESCRIPTOR.services_by_name["MeteringService"]
 
-ACCESS = Access(
-    {
-        # Whoever may record may bill: an operator's matter.
-        f"/{SERVICE.full_name}/Record": OPERATE,
-        f"/{SERVICE.full_name}/QueryCost": OBSERVE,
-        f"/{SERVICE.full_name}/GetPriceBook": OBSERVE,
-    }
-)
+SCOPES = {
+    # Whoever may record may bill: an operator's matter.
+    f"/{SERVICE.full_name}/Record": OPERATE,
+    f"/{SERVICE.full_name}/QueryCost": OBSERVE,
+    f"/{SERVICE.full_name}/GetPriceBook": OBSERVE,
+}
 LOCAL = Caller("local", frozenset({OPERATE}))
 """Every peer of the Unix socket: it may record, which is all that OPERATE allows here, not ask."""
 
@@ -49,13 +48,14 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         observed = await stack.enter_async_context(telemetry("metering", settings.telemetry))
+        revocations = await stack.enter_async_context(watching_revocations(settings.guard, "metering", clock))
         metrics = MeteringMetrics(observed.registry)
         ledger = await stack.enter_async_context(_ledger(settings))
         writer = await stack.enter_async_context(_writing(ledger, metrics, clock))
         costs = await stack.enter_async_context(answering(settings.ledger, ledger.books.currency, clock))
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks), LOCAL),
-            access=ACCESS,
+            access=Access(SCOPES, revocations),
             codes=CODES,
             telemetry=observed,
             clock=clock,
