@@ -1,58 +1,33 @@
-"""The billing keys that were charged: a table for each hour of the events' own time.
+"""Judges which events are charged, by the billing keys that were taken before.
 
-Forgetting an hour drops its table. A key is looked for in every hour in which
-the same key may have been used; a Bloom filter for each hour makes that cheap
-where the key is new, which is nearly always. Not thread-safe: the ledger's.
+Nearly every key is new. A Bloom filter for each period says so of most of them
+at once; only the others, and those that occur twice in a batch, are looked up
+and judged one by one. Not thread-safe: the ledger's.
 """
 
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.metering.core.batch import Batch, Flags, Ints, present
 from headrace.metering.core.billing import ANSWERED, KeyState, judged
-from headrace.metering.core.bloom import Bloom, Words
+from headrace.metering.core.bloom import Words
+from headrace.metering.core.tokens import as_bytes, hashes_of, tokens_of
+from headrace.metering.keystore import CLIENT, EDGE, HOUR_MS, Family, KeyStore, Period
 from headrace.metering.usage import UsageKind
-
-HOUR_MS = 3_600_000
-EDGE, CLIENT = "edge", "client"
-SPAN_HOURS = {EDGE: 24, CLIENT: 35 * 24}
-"""For how long a key is the same one: the edge's request identifiers, the clients' idempotency keys."""
-
-_TOKEN = np.dtype([("tenant", ">u4"), ("first", "<u8"), ("second", "<u8")])
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
-_TABLE = re.compile(r"keys_(edge|client)_([0-9]+)")
-_SMALLEST = 65_536
-_LOADED_AT_ONCE = 65_536
-
-
-@dataclass(slots=True)
-class Partition:
-    """One hour's keys of one family."""
-
-    family: str
-    hour: int
-    bloom: Bloom | None = field(default=None, repr=False)
-
-    @property
-    def table(self) -> str:
-        """The table's name, of our own making."""
-        return f"keys_{self.family}_{self.hour}"
 
 
 class Keyed(NamedTuple):
     """The events of a batch that have a key of one family."""
 
+    family: Family
     tokens: list[bytes]
     first: Words
     second: Words
-    hours: Ints
+    periods: Ints
     kinds: Ints
     digests: list[bytes]
 
@@ -61,16 +36,15 @@ class KeyIndex:
     """Judges batches inside the ledger's transaction."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._partitions: dict[tuple[str, int], Partition] = {}
-        self.reload()
+        self._store = KeyStore(db)
 
     def reload(self) -> None:
-        """Looks again which hours there are: a transaction that made some was undone."""
-        tables = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        found = (_TABLE.fullmatch(name) for (name,) in tables)
-        keys = [(match[1], int(match[2])) for match in found if match]
-        self._partitions = {key: self._partitions.get(key) or Partition(*key) for key in keys}
+        """Forgets what a transaction that was undone has changed."""
+        self._store.reload()
+
+    def tidy(self, now_ms: int, kept_hours: int) -> int:
+        """Drops periods of which no event can come any more, if none is older than `kept_hours`; says how many."""
+        return self._store.tidy(now_ms, kept_hours)
 
     def judge(self, batch: Batch, tenants: Ints) -> Flags:
         """For each event whether it is charged; remembers the keys. `tenants` has each event's tenant's number."""
@@ -80,122 +54,64 @@ class KeyIndex:
         for family, of_family in ((EDGE, keyed & ~from_client), (CLIENT, keyed & from_client)):
             places = np.flatnonzero(of_family)
             if len(places):
-                charged[places] = self._judge(family, _keyed(batch, tenants, places))
+                charged[places] = self._judge(_keyed(family, batch, tenants, places))
         return charged
 
-    def forget(self, now_ms: int, kept_hours: int) -> int:
-        """Drops the hours of which no event can come any more that is `kept_hours` old at the most."""
-        now = now_ms // HOUR_MS
-        old = [p for p in self._partitions.values() if p.hour < now - SPAN_HOURS[p.family] - kept_hours]
-        for partition in old:
-            self._db.execute(f"DROP TABLE {partition.table}")
-            del self._partitions[partition.family, partition.hour]
-        return len(old)
-
-    def _judge(self, family: str, events: Keyed) -> Flags:
-        suspects = self._suspects(family, events)
+    def _judge(self, events: Keyed) -> Flags:
         charged = np.ones(len(events.tokens), np.bool_)
-        new = np.isin(events.kinds, ANSWERED)
-        for place, verdict in self._judge_each(family, events, suspects):
-            charged[place] = verdict
-            new[place] = False
-        self._insert(family, events, np.flatnonzero(new).tolist())
+        takes = np.isin(events.kinds, ANSWERED)
+        for place, charge, take in self._judge_each(events, self._suspects(events)):
+            charged[place], takes[place] = charge, take
+        for number in np.unique(events.periods[takes]).tolist():
+            places = np.flatnonzero(takes & (events.periods == number)).tolist()
+            self._store.add(events.family, number, {events.tokens[i]: events.digests[i] for i in places})
         return charged
 
-    def _suspects(self, family: str, events: Keyed) -> dict[int, list[Partition]]:
-        """Events whose key may be known, with the hours to look in; it may occur twice in the batch, too."""
+    def _suspects(self, events: Keyed) -> dict[int, list[Period]]:
+        """Events whose key may be known, with the periods to look in; it may occur twice in the batch, too."""
         counts = Counter(events.tokens)
-        suspects: dict[int, list[Partition]] = {}
+        suspects: dict[int, list[Period]] = {}
         if len(counts) < len(events.tokens):
             suspects = {i: [] for i, token in enumerate(events.tokens) if counts[token] > 1}
-        for partition in [p for p in self._partitions.values() if p.family == family]:
-            near = np.flatnonzero(np.abs(events.hours - partition.hour) <= SPAN_HOURS[family])
-            found = self._bloom(partition).may_have(events.first[near], events.second[near])
-            for place in near[found].tolist():
-                suspects.setdefault(place, []).append(partition)
+        for period in self._store.near(events.family):
+            near = np.flatnonzero(np.abs(events.periods - period.number) <= events.family.span)
+            if len(near):
+                found = self._store.filter(period).may_have(events.first[near], events.second[near])
+                for place in near[found].tolist():
+                    suspects.setdefault(place, []).append(period)
         return suspects
 
     def _judge_each(
-        self, family: str, events: Keyed, suspects: Mapping[int, Sequence[Partition]]
-    ) -> Iterator[tuple[int, bool]]:
-        """The verdict on each suspect, in the events' order; remembers what it changes."""
-        known: dict[bytes, tuple[Partition, KeyState]] = {}
+        self, events: Keyed, suspects: Mapping[int, Sequence[Period]]
+    ) -> Iterator[tuple[int, bool, bool]]:
+        """For each suspect, in the events' order: its place, whether it is charged, whether it takes its key."""
+        known: dict[bytes, tuple[int, KeyState]] = {}
         for place in sorted(suspects):
             token, digest = events.tokens[place], events.digests[place]
-            found = known.get(token) or self._find(suspects[place], token)
-            verdict = judged(int(events.kinds[place]), digest, found[1] if found else None)
-            if verdict.state is not None and (found is None or verdict.state != found[1]):
-                partition = found[0] if found else self._partition(family, int(events.hours[place]))
-                known[token] = (partition, verdict.state)
-                self._write(partition, token, verdict.state)
-                if found is None:
-                    self._bloom(partition).add(events.first[[place]], events.second[[place]])
-            yield place, verdict.charged
+            period, state = known.get(token) or self._found(suspects[place], token) or (0, None)
+            charged, after = judged(int(events.kinds[place]), digest, state)
+            if after is not None and after != state:
+                number = int(events.periods[place]) if state is None else period
+                known[token] = (number, after)
+                if after.free:
+                    self._store.change(events.family, number, token, after.free)
+            yield place, charged, state is None and after is not None
 
-    def _find(self, partitions: Sequence[Partition], token: bytes) -> tuple[Partition, KeyState] | None:
-        for partition in partitions:
-            row = self._db.execute(
-                f"SELECT digest, free FROM {partition.table} WHERE key = ?",  # noqa: S608 - our own name
-                (token,),
-            ).fetchone()
-            if row:
-                return partition, KeyState(*row)
+    def _found(self, periods: Sequence[Period], token: bytes) -> tuple[int, KeyState] | None:
+        for period in periods:
+            state = self._store.find(period, token)
+            if state is not None:
+                return period.number, state
         return None
 
-    def _write(self, partition: Partition, token: bytes, state: KeyState) -> None:
-        self._db.execute(
-            f"INSERT OR REPLACE INTO {partition.table} VALUES (?, ?, ?)",  # noqa: S608 - our own name
-            (token, *state),
-        )
 
-    def _insert(self, family: str, events: Keyed, places: Sequence[int]) -> None:
-        """Takes keys that are certainly new."""
-        hours = events.hours[places]
-        for hour in np.unique(hours).tolist():
-            partition = self._partition(family, hour)
-            of_hour = np.asarray(places)[hours == hour]
-            # The filter first: built from the table now, it must not meet these keys there.
-            self._bloom(partition, len(of_hour)).add(events.first[of_hour], events.second[of_hour])
-            rows = ((events.tokens[i], events.digests[i]) for i in of_hour.tolist())
-            self._db.executemany(f"INSERT INTO {partition.table} VALUES (?, ?, 0)", rows)  # noqa: S608 - our own name
-
-    def _partition(self, family: str, hour: int) -> Partition:
-        found = self._partitions.get((family, hour))
-        if found is None:
-            found = Partition(family, hour)
-            self._db.execute(
-                f"CREATE TABLE {found.table} "
-                "(key BLOB PRIMARY KEY, digest BLOB NOT NULL, free INTEGER NOT NULL) WITHOUT ROWID"
-            )
-            self._partitions[family, hour] = found
-        return found
-
-    def _bloom(self, partition: Partition, more: int = 0) -> Bloom:
-        """The hour's filter, with room for so many more keys."""
-        bloom = partition.bloom
-        if bloom is None or bloom.count + more > bloom.capacity:
-            count = self._db.execute(f"SELECT count(*) FROM {partition.table}").fetchone()[0]  # noqa: S608
-            bloom = partition.bloom = Bloom(max(_SMALLEST, 2 * (count + more)))
-            keys = self._db.execute(f"SELECT key FROM {partition.table}")  # noqa: S608 - our own name
-            while rows := keys.fetchmany(_LOADED_AT_ONCE):
-                bloom.add(*_hashes(np.frombuffer(b"".join(row[0] for row in rows), _TOKEN)))
-        return bloom
-
-
-def _keyed(batch: Batch, tenants: Ints, places: Ints) -> Keyed:
-    tokens = np.empty(len(places), _TOKEN)
-    tokens["tenant"] = tenants[places]
-    halves = batch.billing_key[places].view(np.uint64).reshape(-1, 2)
-    tokens["first"], tokens["second"] = halves[:, 0], halves[:, 1]
+def _keyed(family: Family, batch: Batch, tenants: Ints, places: Ints) -> Keyed:
+    tokens = tokens_of(tenants[places], batch.billing_key[places])
     return Keyed(
-        tokens.view(f"V{_TOKEN.itemsize}").tolist(),
-        *_hashes(tokens),
-        batch.time_ms[places] // HOUR_MS,
+        family,
+        as_bytes(tokens),
+        *hashes_of(tokens),
+        batch.time_ms[places] // (HOUR_MS * family.period_hours),
         batch.kind[places],
         batch.digest[places].tolist(),
     )
-
-
-def _hashes(tokens: NDArray[np.void]) -> tuple[Words, Words]:
-    """Two hashes of each: the keys are hashes already."""
-    return tokens["first"] ^ (tokens["tenant"].astype(np.uint64) * _SPREAD), tokens["second"]

@@ -87,12 +87,12 @@ class Ledger:
             self._forget_unwritten()
             raise
 
-    def forget_keys(self, now_ms: int) -> int:
-        """Drops billing keys that can't come again, an hour's table at a time; says how many tables."""
+    def tidy_keys(self, now_ms: int) -> int:
+        """Sorts billing keys of times that have passed and drops those that can't come again; says how many periods."""
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
-                return self._keys.forget(now_ms, OUTBOX_HOURS)
+                return self._keys.tidy(now_ms, OUTBOX_HOURS)
         except BaseException:
             self._forget_unwritten()
             raise

@@ -5,6 +5,8 @@ from pathlib import Path
 
 SCHEMA_VERSION = 1
 PAGE_BYTES = 4096
+CHECKPOINT_PAGES = 4096
+"""The log moves into the file when it has so many pages, 16 MiB."""
 WAL_BYTES = 64 * 1024 * 1024
 
 SCHEMA = """
@@ -62,8 +64,36 @@ CREATE TABLE price_books (
     api_call INTEGER NOT NULL,
     network_gb INTEGER NOT NULL
 );
--- Numbers for tenants: the first part of a billing key's row. The keys' tables are made by the hour.
+-- Numbers for tenants: the first four bytes of a token, the other 16 are the billing key.
 CREATE TABLE tenants (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL UNIQUE);
+-- Tokens that were taken, by period of their events' time: as their batches came ...
+CREATE TABLE key_batches (
+    id INTEGER PRIMARY KEY,
+    family TEXT NOT NULL,
+    period INTEGER NOT NULL,
+    tokens BLOB NOT NULL,
+    -- 16 bytes for each, or empty when all of them are zero.
+    digests BLOB NOT NULL
+);
+CREATE INDEX key_batches_by_period ON key_batches (family, period);
+-- ... and sorted, in runs: a row holds the tokens from `first` on.
+CREATE TABLE key_runs (
+    family TEXT NOT NULL,
+    period INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    first BLOB NOT NULL,
+    tokens BLOB NOT NULL,
+    digests BLOB NOT NULL,
+    UNIQUE (family, period, run, first)
+);
+-- How often the request of a token was executed again for free.
+CREATE TABLE key_states (
+    family TEXT NOT NULL,
+    period INTEGER NOT NULL,
+    token BLOB NOT NULL,
+    free INTEGER NOT NULL,
+    PRIMARY KEY (family, period, token)
+) WITHOUT ROWID;
 """
 
 
@@ -89,7 +119,7 @@ def opened(path: Path) -> sqlite3.Connection:
         db.executescript(
             # FULL: what is acknowledged survives a power failure.
             f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
-            f"PRAGMA journal_size_limit = {WAL_BYTES}; PRAGMA cache_size = -65536;"
+            f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = {WAL_BYTES}; PRAGMA cache_size = -65536;"
         )
         if version == 0:
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")

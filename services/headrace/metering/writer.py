@@ -118,6 +118,6 @@ class LedgerWriter:
             return
         self._tidied = now
         try:
-            self._ledger.forget_keys(self._clock.time_ns() // 10**6)
+            self._ledger.tidy_keys(self._clock.time_ns() // 10**6)
         except sqlite3.Error:
-            log.exception("old billing keys could not be dropped")
+            log.exception("old billing keys could not be tidied")

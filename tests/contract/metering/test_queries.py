@@ -7,7 +7,7 @@ import pytest
 
 from headrace.metering.client import MeteringClient, Unmetered
 from headrace.metering.core.prices import DEFAULT_BOOK
-from headrace.metering.v1.metering_service_pb2 import QueryCostRequest
+from headrace.metering.v1.metering_service_pb2 import CostDimension, QueryCostRequest
 from headrace.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 from tests.contract.metering.conftest import Credentials
 from tests.contract.metering.test_record import answers, request
@@ -50,7 +50,9 @@ async def test_a_dimension_must_be_one(
 ) -> None:
     """UNSPECIFIED is refused."""
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await MeteringServiceStub(tcp).QueryCost(QueryCostRequest(group_by=[0]), metadata=token("observe"))
+        await MeteringServiceStub(tcp).QueryCost(
+            QueryCostRequest(group_by=[CostDimension.COST_DIMENSION_UNSPECIFIED]), metadata=token("observe")
+        )
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

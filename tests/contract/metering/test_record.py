@@ -105,7 +105,8 @@ async def test_recording_is_an_operators_matter(
 
 def details(error: grpc.aio.AioRpcError) -> tuple[Any, Any]:
     """ErrorInfo and BadRequest of an error."""
-    status = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    trailing: Any = dict(iter(error.trailing_metadata()))  # type: ignore[arg-type]  # pairs of name and value
+    status = Status.FromString(trailing["grpc-status-details-bin"])
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     assert status.details[0].Unpack(info)
     assert status.details[1].Unpack(bad)

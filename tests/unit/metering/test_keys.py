@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.metering.keys import CLIENT, EDGE, SPAN_HOURS, KeyIndex
+from headrace.metering.keys import KeyIndex
+from headrace.metering.keystore import RUN_KEYS
 from headrace.metering.schema import opened
 from tests.fakes.metering import NOON_MS, event, keys, recording
 
@@ -27,14 +28,14 @@ def charged(index: KeyIndex, hour: int, digest: bytes = b"", key: bytes = b"k") 
     return bool(index.judge(batch, np.zeros(1, np.int64))[0])
 
 
-@pytest.mark.parametrize(("digest", "family"), [(b"", EDGE), (b"d", CLIENT)])
-def test_a_key_is_known_for_its_span(db: sqlite3.Connection, digest: bytes, family: str) -> None:
+@pytest.mark.parametrize(("digest", "hours"), [(b"", 24), (b"d", 35 * 24)])
+def test_a_key_is_known_for_its_span(db: sqlite3.Connection, digest: bytes, hours: int) -> None:
     """A day for the edge's, 35 days for the clients', earlier or later; by the events' own time."""
-    index, span = KeyIndex(db), SPAN_HOURS[family]
+    index = KeyIndex(db)
     assert charged(index, 0, digest)
-    assert not charged(index, span, digest)
-    assert not charged(index, -span, digest)
-    assert charged(index, 2 * span + 1, digest)
+    assert not charged(index, hours, digest)
+    assert not charged(index, -hours, digest)
+    assert charged(index, 3 * hours, digest)
 
 
 def test_the_edges_keys_are_not_the_clients(db: sqlite3.Connection) -> None:
@@ -44,13 +45,32 @@ def test_the_edges_keys_are_not_the_clients(db: sqlite3.Connection) -> None:
     assert charged(index, 0, b"digest")
 
 
-def test_the_filter_grows_with_the_hour(db: sqlite3.Connection) -> None:
-    """Beyond its first size it is built anew from the table, and forgets nothing."""
+def judged(index: KeyIndex, known: list[bytes]) -> int:
+    """How many of these events are charged."""
+    batch = recording([event(key) for key in known]).batch
+    return int(index.judge(batch, np.zeros(len(batch), np.int64)).sum())
+
+
+def test_keys_are_known_wherever_they_lie(db: sqlite3.Connection) -> None:
+    """Recent or sorted into runs, before a restart or after it: none is forgotten, none is made up."""
     index = KeyIndex(db)
-    known = keys(range(70_000))
+    known = keys(range(RUN_KEYS + 10_000))
     for at in range(0, len(known), 4000):
-        batch = recording([event(key) for key in known[at : at + 4000]]).batch
-        assert index.judge(batch, np.zeros(len(batch), np.int64)).all()
-    again = recording([event(key) for key in known[::20]]).batch
-    assert not index.judge(again, np.zeros(len(again), np.int64)).any()
-    assert not KeyIndex(db).judge(again, np.zeros(len(again), np.int64)).any()
+        assert judged(index, known[at : at + 4000]) == len(known[at : at + 4000])
+    assert db.execute("SELECT max(run) FROM key_runs").fetchone() == (1,)
+    assert judged(index, known[::100]) == 0
+    assert judged(KeyIndex(db), known[::100]) == 0
+    assert judged(index, keys(range(10**9, 10**9 + 1000))) == 1000
+
+
+def test_a_period_that_has_passed_is_sorted(db: sqlite3.Connection) -> None:
+    """Its keys are no longer kept in mind, digests and counts of free executions stay."""
+    index = KeyIndex(db)
+    assert charged(index, 0, b"d", b"a")
+    assert not charged(index, 0, b"d", b"a")
+    index.tidy(NOON_MS + 60 * HOUR_MS, 1000)
+    assert db.execute("SELECT count(*) FROM key_batches").fetchone() == (0,)
+    for again in (index, KeyIndex(db)):
+        assert not charged(again, 1, b"d", b"a")  # the second and the third free execution
+    assert charged(index, 2, b"d", b"a")
+    assert charged(index, 2, b"other", b"a")

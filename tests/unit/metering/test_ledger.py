@@ -139,10 +139,10 @@ def test_keys_of_old_hours_are_dropped(ledger: Ledger, path: Path) -> None:
     """The edge's keys leave after a day and the oldest outbox's age, the clients' after 35 days and that."""
     hour = 3_600_000
     ledger.record([recording([event(b"edge"), event(b"client", digest=b"d")])], NOON_MS)
-    assert ledger.forget_keys(NOON_MS + 192 * hour) == 0
-    assert ledger.forget_keys(NOON_MS + 193 * hour) == 1
-    assert ledger.forget_keys(NOON_MS + 1008 * hour) == 0
-    assert ledger.forget_keys(NOON_MS + 1009 * hour) == 1
+    assert ledger.tidy_keys(NOON_MS + 192 * hour) == 0
+    assert ledger.tidy_keys(NOON_MS + 193 * hour) == 1
+    assert ledger.tidy_keys(NOON_MS + 42 * 24 * hour) == 0
+    assert ledger.tidy_keys(NOON_MS + 43 * 24 * hour) == 1
 
 
 def test_a_price_change_holds_from_its_time_on(path: Path) -> None:
