@@ -134,16 +134,12 @@ class Plan:
             "HEADRACE_CACHE_REDIS_PASSWORD_FILE": ""
             if password is msgspec.UNSET
             else str(Path(password).absolute()),
-            "HEADRACE_CACHE_GUARD": self.target(GUARD),
         }
         return self._neighbour(CACHE, "cache.port", port, defaults, fixed)
 
     def metering_spec(self, port: int) -> Spec:
         """Books what requests cost."""
-        fixed = {
-            "HEADRACE_METERING_LEDGER": str(self.state.ledger),
-            "HEADRACE_METERING_GUARD": self.target(GUARD),
-        }
+        fixed = {"HEADRACE_METERING_LEDGER": str(self.state.ledger)}
         prices = self.config.metering.prices
         defaults = {"HEADRACE_METERING_PRICES": msgspec.json.encode(prices).decode()} if prices else {}
         return self._neighbour(METERING, "metering.port", port, defaults, fixed)
@@ -245,6 +241,8 @@ class Plan:
             # Only what belongs to a request is traced: it comes with its parent.
             "HEADRACE_TELEMETRY_SAMPLE_RATIO": "0",
         }
+        if service != GUARD:  # it tells the others of revoked tokens
+            where[f"{prefix}_GUARD"] = self.target(GUARD)
         return self._service(service, service, port_key, port, defaults, {**where, **fixed})
 
     def _service(

@@ -195,6 +195,18 @@ def test_prices() -> None:
     assert (found.version, found.api_call, found.cpu_hour) == (2, 2_000_000, 100_000_000)
 
 
+def test_revoked_tokens() -> None:
+    """Every service hears of revoked tokens from guard, and from nobody where guard is off."""
+    for config, target in (("", "unix:/s/run/guard.grpc.sock"), ("limits: {enabled: false}", "")):
+        made = plan(config)
+        told = [
+            CacheSettings.read(made.cache_spec(1, 2).env).guard,
+            MeteringSettings.read(made.metering_spec(1).env).guard,
+            InsightSettings.read(made.insight_spec(1).env).guard,
+        ]
+        assert told == [target] * 3
+
+
 def test_services_start_no_traces() -> None:
     """Only calls that come with a sampled parent are traced in cache, guard and metering."""
     for spec in plan("telemetry: {sample_ratio: 1}").neighbours(lambda _: 1):
