@@ -1,8 +1,8 @@
 """The unary calls, who may make which, and the order of a lease stream."""
 
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -28,9 +28,9 @@ from tests.contract.guard.conftest import Credentials, Join, ended, joined
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """The reason in the error's details."""
-    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    trailers = dict(cast("Iterable[tuple[str, bytes]]", error.trailing_metadata()))
     info = ErrorInfo()
-    Status.FromString(details).details[0].Unpack(info)
+    Status.FromString(trailers["grpc-status-details-bin"]).details[0].Unpack(info)
     assert info.domain in {"guard.headrace", "runtime.headrace"}
     return str(info.reason)
 
