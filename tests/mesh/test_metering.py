@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -15,20 +14,9 @@ from headrace.metering.v1.metering_service_pb2 import CostDimension, QueryCostRe
 from headrace.metering.v1.metering_service_pb2 import CostRow as CostRowMessage
 from headrace.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 from tests.conftest import MeshOf
+from tests.support.ledger import edge_key, ledger_of, settled
 from tests.support.mesh import CALL_TIMEOUT_S, TWO_REPLICAS, Mesh, bearer, headrace
-from tests.support.metered import (
-    Answer,
-    Tenant,
-    answer_from,
-    answer_of,
-    asked,
-    edge_key,
-    ledger_of,
-    priced_now,
-    rest_body,
-    settled,
-    tenant,
-)
+from tests.support.metered import Answer, Tenant, answer_from, answer_of, asked, priced_now, rest_body, tenant
 from tests.support.requests import distinct_rows, linear, slow
 
 BURST = 60
@@ -51,7 +39,7 @@ def caller(pair: Mesh) -> Tenant:
     return tenant(pair, f"metered-{uuid4().hex[:12]}")
 
 
-def query(mesh: Mesh, *dimensions: CostDimension) -> list[CostRowMessage]:
+def query(mesh: Mesh, *dimensions: CostDimension.ValueType) -> list[CostRowMessage]:
     with mesh.channel(mesh.services["metering"][0]) as channel:
         request = QueryCostRequest(group_by=dimensions)
         answer = MeteringServiceStub(channel).QueryCost(
@@ -90,16 +78,20 @@ def by_rest(mesh: Mesh, caller: Tenant, model: str) -> list[Answer]:
 
 
 @pytest.fixture(scope="module")
-def burst(pair: Mesh) -> Iterator[tuple[list[Answer], list[Answer]]]:
+def burst(pair: Mesh) -> tuple[list[Answer], list[Answer]]:
     """What two tenants were told, who asked all at once, by gRPC and by REST: of `linear`, and of what may be cached."""
     callers = [tenant(pair, f"metered-{uuid4().hex[:12]}") for _ in range(2)]
     with ThreadPoolExecutor(8) as threads:
         jobs = {
-            model: [threads.submit(way, pair, caller, model) for caller in callers for way in (by_grpc, by_rest)]
+            model: [
+                threads.submit(way, pair, caller, model) for caller in callers for way in (by_grpc, by_rest)
+            ]
             for model in ("linear", CACHED)
         }
-        plain, cached = ([answer for job in jobs[model] for answer in job.result()] for model in ("linear", CACHED))
-    yield plain, cached
+        plain, cached = (
+            [answer for job in jobs[model] for answer in job.result()] for model in ("linear", CACHED)
+        )
+    return plain, cached
 
 
 def test_each_answer_is_counted_once(pair: Mesh, burst: tuple[list[Answer], list[Answer]]) -> None:
@@ -112,7 +104,9 @@ def test_each_answer_is_counted_once(pair: Mesh, burst: tuple[list[Answer], list
     assert set(counted.values()) == {2 * BURST}
     assert not any(row.wasted_requests or row.waste_nanos for row in rows.values())
     events = ledger_of(pair).events(*{answer.tenant for answer in plain})
-    assert Counter(event.key for event in events) == Counter(edge_key(one.request_id) for one in plain + cached)
+    assert Counter(event.key for event in events) == Counter(
+        edge_key(one.request_id) for one in plain + cached
+    )
     assert all(event.charged for event in events)
 
 
@@ -137,8 +131,12 @@ def test_cached_answers_are_booked_as_cached(pair: Mesh, burst: tuple[list[Answe
     for answer in cached:
         kind = kinds[edge_key(answer.request_id)]
         # A miss either made the model work or waited for somebody's who did.
-        assert kind == UsageKind.CACHED if answer.cached else kind in (UsageKind.EXECUTED, UsageKind.COALESCED)
-    booked = Counter(event.tenant for event in events if event.kind in (UsageKind.CACHED, UsageKind.COALESCED))
+        assert (
+            kind == UsageKind.CACHED if answer.cached else kind in (UsageKind.EXECUTED, UsageKind.COALESCED)
+        )
+    booked = Counter(
+        event.tenant for event in events if event.kind in (UsageKind.CACHED, UsageKind.COALESCED)
+    )
     assert {key: row.cached for key, row in rows.items()} == {
         **dict.fromkeys([(name, "linear") for name in booked], 0),
         **{(name, CACHED): count for name, count in booked.items()},
@@ -151,9 +149,7 @@ def test_command_shows_the_ledger(pair: Mesh, burst: tuple[list[Answer], list[An
     """`headrace cost --json --by tenant,model` prints what the service answers."""
     names = {answer.tenant for answer in burst[0]}
     rows = rows_of(pair, *names)
-    printed = json.loads(
-        headrace("cost", "--json", "--by", "tenant,model", "--state-dir", pair.state_dir)
-    )
+    printed = json.loads(headrace("cost", "--json", "--by", "tenant,model", "--state-dir", pair.state_dir))
     shown = {(row["tenant"], row["model"]): row for row in printed["rows"] if row["tenant"] in names}
     assert printed["currency"] == "USD"
     assert {key: (row["requests"], row["cached"], row["total_nanos"]) for key, row in shown.items()} == {
@@ -265,7 +261,7 @@ def test_key_of_another_request_is_refused(mesh: Mesh) -> None:
     assert (row.requests, row.wasted_requests) == (1, 1)
 
 
-def test_ledger_is_sound(pair: Mesh, burst: tuple[list[Answer], list[Answer]]) -> None:  # noqa: ARG001 - there must be something in it
+def test_ledger_is_sound(pair: Mesh, burst: tuple[list[Answer], list[Answer]]) -> None:
     """Every entry has its counter-entry, every source's segments lie end to end: row 2, in a mesh."""
     audit = settled(pair).audit()
     assert audit.sound, audit
