@@ -25,6 +25,9 @@ HEARTBEATS = 3
 """Silence of so many heartbeats is a lost stream: a stopped service closes nothing."""
 
 
+Words = grpc.aio.UnaryStreamCall[WatchRequest, WatchResponse]
+
+
 class NearCache:
     """Answers by key, for `live` times only: while the service is heard.
 
@@ -99,12 +102,22 @@ async def _heard(
 ) -> None:
     call = stub.Watch(WatchRequest(), metadata=credentials)
     try:
-        message = await asyncio.wait_for(call.read(), FIRST_WORD_S)
+        message = await _word(call, FIRST_WORD_S)
         if isinstance(message, WatchResponse):
             near.found()
         while isinstance(message, WatchResponse):
             near.forget([Scope(named.tenant, named.model, named.key) for named in message.invalidations])
             silence_s = HEARTBEATS * message.heartbeat.ToNanoseconds() / 1e9
-            message = await asyncio.wait_for(call.read(), silence_s)
+            message = await _word(call, silence_s)
     finally:
         call.cancel()
+
+
+async def _word(call: Words, within_s: float) -> object:
+    """The stream's next message; raises TimeoutError.
+
+    Not by asyncio.wait_for: before Python 3.12 it loses a cancellation that
+    comes together with the message, and then its loop is never left.
+    """
+    async with asyncio.timeout(within_s):
+        return await call.read()
