@@ -9,7 +9,8 @@ nothing.
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ import grpc
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     SimpleSpanProcessor,
@@ -162,20 +163,62 @@ def _span_context(parts: re.Match[str]) -> SpanContext:
 
 
 class CountedExporter(SpanExporter):
-    """Counts the spans that the exporter inside gave up on."""
+    """Counts the spans that the exporter inside gave up on; `done` hears how many were sent or given up."""
 
-    def __init__(self, inner: SpanExporter, dropped: Counter) -> None:
+    def __init__(self, inner: SpanExporter, dropped: Counter, done: Callable[[int], None]) -> None:
         self._inner = inner
         self._dropped = dropped
+        self._done = done
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._inner.export(spans)
+        try:
+            result = self._inner.export(spans)
+        finally:
+            self._done(len(spans))
         if result is not SpanExportResult.SUCCESS:
             self._dropped.inc(len(spans))
         return result
 
     def shutdown(self) -> None:
         self._inner.shutdown()
+
+
+class BoundedSpans(SpanProcessor):
+    """Sends ended spans in batches; drops the newest, and counts it, while `most` wait or are under way.
+
+    The queue of the SDK itself drops without a word to us, so it is never let to be full.
+    """
+
+    def __init__(self, exporter: SpanExporter, dropped: Counter, most: int = EXPORT_QUEUE_SPANS) -> None:
+        self._dropped = dropped
+        self._most = most
+        self._held = 0
+        self._lock = threading.Lock()  # spans end on the loop's thread, and are sent on another
+        self._batches = BatchSpanProcessor(
+            CountedExporter(exporter, dropped, self._done),
+            max_queue_size=most,
+            max_export_batch_size=min(most, EXPORT_BATCH_SPANS),
+            schedule_delay_millis=EXPORT_DELAY_MS,
+        )
+
+    def on_end(self, span: ReadableSpan) -> None:
+        with self._lock:
+            full = self._held >= self._most
+            self._held += not full
+        if full:
+            self._dropped.inc()
+        else:
+            self._batches.on_end(span)
+
+    def shutdown(self) -> None:
+        self._batches.shutdown()  # type: ignore[no-untyped-call]  # the SDK leaves it untyped
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._batches.force_flush(timeout_millis)
+
+    def _done(self, count: int) -> None:
+        with self._lock:
+            self._held -= count
 
 
 @asynccontextmanager
@@ -188,15 +231,7 @@ async def telemetry(service: str, settings: TelemetrySettings, replica: str = ""
     result = Telemetry(service, provider, settings.sample_ratio)
     for target in settings.otlp:
         provider.add_span_processor(
-            BatchSpanProcessor(
-                CountedExporter(
-                    OTLPSpanExporter(endpoint=target, insecure=True, timeout=5),
-                    result.dropped_spans,
-                ),
-                max_queue_size=EXPORT_QUEUE_SPANS,
-                max_export_batch_size=EXPORT_BATCH_SPANS,
-                schedule_delay_millis=EXPORT_DELAY_MS,
-            )
+            BoundedSpans(OTLPSpanExporter(endpoint=target, insecure=True, timeout=5), result.dropped_spans)
         )
     try:
         yield result

@@ -1,12 +1,18 @@
 """Spans and metrics of calls."""
 
+import threading
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from headrace.runtime.telemetry import quiet
+from headrace.runtime.telemetry import BoundedSpans, quiet
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
@@ -82,3 +88,33 @@ def test_calls_are_counted_by_method_and_code() -> None:
     assert (sample("count"), sample("sum")) == (1, 0.003)
     assert (sample("bucket", le="0.002"), sample("bucket", le="0.005")) == (0, 1)
     assert b'rpc_response_status_code="NOT_FOUND"} 1.0' in generate_latest(telemetry.registry)
+
+
+class Gated(InMemorySpanExporter):
+    """A receiver that takes nothing until its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.gate.wait()
+        return super().export(spans)
+
+
+def test_a_full_queue_drops_the_newest_and_counts_it() -> None:
+    """While the receiver takes nothing, so many spans are held and no more; what is lost is a number, not a guess."""
+    exporter, registry = Gated(), CollectorRegistry()
+    dropped = Counter("dropped", "Dropped.", registry=registry)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BoundedSpans(exporter, dropped, most=16))
+    tracer = provider.get_tracer("test")
+    for number in range(20):
+        tracer.start_span(str(number)).end()
+    assert registry.get_sample_value("dropped_total") == 4
+    exporter.gate.set()
+    assert provider.force_flush()
+    tracer.start_span("afterwards").end()
+    provider.shutdown()
+    sent = [span.name for span in exporter.get_finished_spans()]
+    assert sent == [*map(str, range(16)), "afterwards"]
