@@ -101,7 +101,7 @@ class Allotment:
         share = self.shares.get(holder)
         if share is None:
             share = self._share(holder)
-            self._bucket.take(held.deficit, now)
+            self._bucket.take(held.deficit + held.tokens, now)
             self._bucket.hold(held.tokens, now)
             share.used, share.tokens = held.used, held.tokens
         else:
@@ -189,11 +189,11 @@ class Allotment:
         fair = max_min(self.limits.concurrency, [share.slots + share.lack for share in self.shares.values()])
         revokes = []
         for (holder, share), target in zip(self.shares.items(), fair, strict=True):
-            if holder in lacking:
-                share.deferred = now + DEFER_S
             idle = min(share.slots, sum(lacking.values()) - lacking.get(holder, 0))
             if idle > 0:
                 revokes.append((holder, Revoke(self.tenant, idle, max(0, share.slots - target))))
+        for holder in lacking if revokes else ():
+            self.shares[holder].deferred = now + DEFER_S
         return revokes
 
     def _outdate(self, now: float) -> None:
