@@ -46,7 +46,10 @@ class StreamLost(Exception):
 class RecordStream:
     """One call of Record. Its owner closes it."""
 
-    def __init__(self, channel: grpc.aio.Channel, credentials: Credentials) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, credentials: Credentials, answer_s: float = ANSWER_S
+    ) -> None:
+        self._answer_s = answer_s
         self.call = MeteringServiceStub(channel).Record(metadata=credentials)  # type: ignore[call-arg]  # the stubs want an iterator; we write
 
     async def opened(self) -> PriceBooks:
@@ -64,7 +67,7 @@ class RecordStream:
             batch=batch_message(batch, names),
         )
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._answer_s):
                 await self.call.write(request)
         except TimeoutError:
             raise StreamLost("metering does not read") from None
@@ -78,7 +81,7 @@ class RecordStream:
 
     async def _answer(self) -> RecordResponse:
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._answer_s):
                 answer = await self.call.read()
         except TimeoutError:
             raise StreamLost("metering does not answer") from None
@@ -104,6 +107,7 @@ class Sender:
         *,
         batch_events: int = BATCH_EVENTS,
         linger_s: float = LINGER_S,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self._channel = channel
         self._outbox = outbox
@@ -113,6 +117,7 @@ class Sender:
         self._credentials = credentials
         self._batch_events = batch_events
         self._linger_s = linger_s
+        self._answer_s = answer_s
         self._wakened = asyncio.Event()
         self._hurried = asyncio.Event()
         self._empty = asyncio.Event()
@@ -148,7 +153,7 @@ class Sender:
         return not self._outbox.pending
 
     async def _stream(self) -> None:
-        stream = RecordStream(self._channel, self._credentials)
+        stream = RecordStream(self._channel, self._credentials, self._answer_s)
         try:
             self._priced(await stream.opened())
             stream.call.add_done_callback(lambda _: self._wakened.set())

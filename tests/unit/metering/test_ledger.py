@@ -135,6 +135,24 @@ def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger, reader: LedgerR
     assert (found.events, found.unpaid) == (1, 0)
 
 
+def test_a_tenant_of_a_failed_transaction_is_forgotten(ledger: Ledger) -> None:
+    """Its number is the next tenant's: remembered, one would be taken for the other."""
+    bad = replace(recording([event(b"k", tenant="first")]), message=None)  # type: ignore[arg-type]  # must not be null
+    with pytest.raises(sqlite3.IntegrityError):
+        ledger.record([bad], NOON_MS)
+    others = [recording([event(b"k", tenant=tenant)], source=tenant) for tenant in ("second", "first")]
+    assert [found.unpaid for found in ledger.record(others, NOON_MS)] == [0, 0]
+
+
+def test_a_hundred_answers_of_one_key_are_one_charge(ledger: Ledger, reader: LedgerReader) -> None:
+    """One was executed, the others were coalesced with it or came from a cache, over two replicas."""
+    kinds = [UsageKind.EXECUTED, *[UsageKind.COALESCED] * 49, *[UsageKind.CACHED] * 50]
+    some = [event(b"key", digest=b"request", kind=kind) for kind in kinds]
+    ledger.record([recording(some[::2], source="a"), recording(some[1::2], source="b")], NOON_MS)
+    (row,) = costs(reader)
+    assert (row.requests, row.cost.api, row.wasted_requests) == (1, 1_000_000, 99)
+
+
 def test_keys_of_old_hours_are_dropped(ledger: Ledger, path: Path) -> None:
     """The edge's keys leave after a day and the oldest outbox's age, the clients' after 35 days and that."""
     hour = 3_600_000

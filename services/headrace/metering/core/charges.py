@@ -32,7 +32,9 @@ def cost_of(event: UsageEvent, book: PriceBook) -> Cost:
     """What the tenant pays, unless the ledger finds its billing key used before."""
     compute, network, storage, api = PAYS[event.kind]
     return Cost(
-        book.cpu_ns.of(event.cpu_ns) + (book.gpu_ns.of(event.gpu_ns) if event.gpu_ns else 0) if compute else 0,
+        book.cpu_ns.of(event.cpu_ns) + (book.gpu_ns.of(event.gpu_ns) if event.gpu_ns else 0)
+        if compute
+        else 0,
         book.byte.of(event.request_bytes + event.response_bytes) if network else 0,
         book.byte_ms.of(event.stored_bytes * event.stored_ms) if storage and event.stored_bytes else 0,
         book.api_call if api else 0,

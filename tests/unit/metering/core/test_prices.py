@@ -30,6 +30,12 @@ def test_prices_are_read_exactly(text: str, nanos: int) -> None:
     assert nanos_of(text) == nanos
 
 
+@given(st.integers(0, 1000 * 10**9))
+def test_no_price_is_off_by_a_nano_unit(nanos: int) -> None:
+    """A float would be: 0.29 times a billion is 289,999,999.99999994."""
+    assert nanos_of(f"{nanos // 10**9}.{nanos % 10**9:09}") == nanos
+
+
 @pytest.mark.parametrize("text", ["", "-1", "1e3", "0.0000000001", "nan", "1,5", "1000.1", " 1", "٣", ".5"])
 def test_what_is_no_price_is_refused(text: str) -> None:
     """More than nine decimals, signs, exponents and the like are mistakes, not roundings."""
