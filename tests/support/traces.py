@@ -29,25 +29,30 @@ class Trace:
         return next((other for other in self.spans if other.span_id == span.parent_span_id), None)
 
 
+def stored(mesh: Mesh, trace_id: str) -> Trace | None:
+    """What insight has of the trace now; None for nothing."""
+    with mesh.insight() as stub:
+        try:
+            answer = stub.GetTrace(
+                GetTraceRequest(trace_id=trace_id),
+                timeout=CALL_TIMEOUT_S,
+                metadata=bearer(mesh.operator_token),
+            )
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return None
+        return Trace(answer.spans, answer.linked_spans)
+
+
 def trace(mesh: Mesh, trace_id: str, whole: Callable[[Trace], bool]) -> Trace:
     """The trace as soon as it is `whole`: spans arrive in batches, later than the answer."""
-    with mesh.insight() as stub:
 
-        def ask() -> Trace | None:
-            try:
-                answer = stub.GetTrace(
-                    GetTraceRequest(trace_id=trace_id),
-                    timeout=CALL_TIMEOUT_S,
-                    metadata=bearer(mesh.operator_token),
-                )
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.NOT_FOUND:
-                    raise
-                return None
-            found = Trace(answer.spans, answer.linked_spans)
-            return found if whole(found) else None
+    def ask() -> Trace | None:
+        found = stored(mesh, trace_id)
+        return found if found is not None and whole(found) else None
 
-        return eventually(ask, f"trace {trace_id} is whole", EXPORT_WITHIN_S)
+    return eventually(ask, f"trace {trace_id} is whole", EXPORT_WITHIN_S)
 
 
 def links_to(span: Span, other: Span) -> bool:
