@@ -3,12 +3,16 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psutil
 import pytest
 
+from tests.support.cache import ROOT
+from tests.support.mesh import environment, headrace_command
 from tests.support.place import UP_S, Place
 from tests.support.waiting import eventually
 
@@ -35,6 +39,21 @@ def held(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def going_down(place: Place) -> Iterator[None]:
+    """`headrace down` while the block runs; it has ended well behind it."""
+    command = [str(part) for part in headrace_command("down", "--state-dir", place.state.root)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment({}), stdout=subprocess.DEVNULL) as down:
+        yield
+        assert down.wait(UP_S) == 0
+
+
+def ended(place: Place) -> list[str]:
+    """The processes that have ended, in their order."""
+    lines = map(json.loads, place.state.log("supervisor").read_text().splitlines())
+    return [line["process"] for line in lines if line["message"] == "ended"]
 
 
 @pytest.mark.chaos
@@ -66,15 +85,19 @@ def test_everything_off(place: Place) -> None:
         assert "does not run" in json.loads(done.stdout)["error"]["what"]
 
 
+@pytest.mark.chaos
 def test_order_of_the_end(place: Place) -> None:
-    """The gateway ends first, then the replicas, then those whom they told what they did, insight last."""
+    """The gateway ends first, then the replicas, then those whom they told what they did; whom these need, last."""
     place.up()
-    assert place.down().returncode == 0
-    lines = map(json.loads, place.state.log("supervisor").read_text().splitlines())
-    ended = [line["process"] for line in lines if line["message"] == "ended"]
-    assert ended[:2] == ["gateway", "inference-0"]
-    assert set(ended[2:5]) == {"cache", "guard", "metering"}
-    assert ended[5:] == ["valkey", "insight"]
+    before = processes(place)
+    with going_down(place), held(before["cache"]["pid"]):
+        eventually(lambda: {"guard", "metering"} <= set(ended(place)), "the others have ended", UP_S)
+        assert psutil.pid_exists(before["valkey"]["pid"])
+        assert psutil.pid_exists(before["insight"]["pid"])
+    order = ended(place)
+    assert order[:2] == ["gateway", "inference-0"]
+    assert set(order[2:5]) == {"cache", "guard", "metering"}
+    assert set(order[5:]) == {"valkey", "insight"}
 
 
 @pytest.mark.chaos
@@ -94,10 +117,12 @@ def test_usage_of_a_killed_replica(place: Place) -> None:
 def test_down_sweeps(place: Place) -> None:
     """`down` sends what a dead replica left before metering goes: no outbox is left."""
     place.up()
-    with held(place.pid("metering")):
+    metering, replica = place.pid("metering"), place.pid("inference-0")
+    with ExitStack() as stack, held(metering):
         infer(place)
-        os.kill(place.pid("inference-0"), signal.SIGKILL)
-    place.down()
+        os.kill(replica, signal.SIGKILL)
+        stack.enter_context(going_down(place))
+        eventually(lambda: "gateway" in ended(place), "the end has begun", UP_S)
     assert list(place.state.outbox.iterdir()) == []
     place.up()
     (row,) = place.ask("cost")["rows"]

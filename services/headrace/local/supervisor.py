@@ -140,7 +140,8 @@ class Supervisor:
     async def stop_all(self) -> None:
         """The gateway when its requests are done, then the replicas, then whom they told what they did.
 
-        Usage that dead replicas left is booked before metering goes, insight goes last: it takes the spans of all.
+        Usage that dead replicas left is booked before metering goes. Insight is among the last: it takes the spans of
+        all that make any.
         """
         self._stopping = True
         for process in self._of(lambda spec: spec.service == GATEWAY):
@@ -149,8 +150,7 @@ class Supervisor:
         await self._stop_together(lambda spec: spec.endpoint is not None)
         await self._sweep()
         await self._stop_together(lambda spec: spec.service in (CACHE, GUARD, METERING))
-        await self._stop_together(lambda spec: spec.service == VALKEY)
-        await self._stop_together(lambda spec: spec.service == INSIGHT)
+        await self._stop_together(lambda spec: spec.service in (VALKEY, INSIGHT))
 
     def find(self, name: str) -> Kept:
         """The process `name`; raises PROCESS_NOT_FOUND."""
