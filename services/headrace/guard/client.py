@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.guard.core.book import LeaseBook
 from headrace.guard.core.breaker import State
 from headrace.guard.core.frames import KnownBreaker
-from headrace.guard.core.limits import DEFAULT_LIMITS, DEFAULT_RULE, BreakerRule, Limits
+from headrace.guard.core.limits import DEFAULT_BOOK, BreakerRule, LimitBook, Limits
 from headrace.guard.core.limits import Code as Outcome
 from headrace.guard.core.permit import Permit
 from headrace.guard.errors import CODES, DOMAIN
@@ -47,6 +47,7 @@ __all__ = [
     "GuardClient",
     "KnownBreaker",
     "LeaseHolder",
+    "LimitBook",
     "Limits",
     "LimitsInUse",
     "Outcome",
@@ -68,19 +69,18 @@ async def holding_leases(
     clock: Clock,
     telemetry: Telemetry,
     *,
-    limits: Limits = DEFAULT_LIMITS,
-    breaker: BreakerRule = DEFAULT_RULE,
+    limits: LimitBook = DEFAULT_BOOK,
     sync_timeout_s: float = SYNC_TIMEOUT_S,
     revocation_staleness_s: float = STALENESS_S,
 ) -> AsyncIterator[LeaseHolder]:
     """A holder of leases of the guard at `target`; never waits for the guard to be there.
 
     `holder` is the process's name, unique among those that live at the same
-    time; `incarnation` tells its processes apart. `limits` and `breaker` hold
-    until the guard has told its own. On exit what is unused is given back.
+    time; `incarnation` tells its processes apart. `limits` hold until the guard
+    has told its own. On exit what is unused is given back.
     """
     revoked = RevokedTokens(clock, revocation_staleness_s)
-    book = LeaseBook(limits, breaker)
+    book = LeaseBook(limits)
     leases = LeaseHolder(book, revoked, clock, asyncio.get_running_loop(), sync_timeout_s=sync_timeout_s)
     telemetry.registry.register(HolderCollector(book))
     async with open_channel(target) as channel:

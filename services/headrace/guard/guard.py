@@ -1,7 +1,7 @@
 """The running guard: the sessions of holders, and the timers that the cores don't have."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 
 import structlog
@@ -45,8 +45,9 @@ class Session:
         self._changed.set()
 
     def end(self, why: HeadraceError | None = None) -> None:
-        """Ends the stream, with an error if there is one."""
-        self._ended, self._end = True, why
+        """Ends the stream, with an error if there is one; the first end counts."""
+        if not self._ended:
+            self._ended, self._end = True, why
         self._changed.set()
 
     async def next(self) -> GuardFrame | None:
@@ -108,6 +109,17 @@ class Guard:
         self._count_holders()
         self.receive(session, HolderFrame(None, first.wants, first.settles, first.outcomes))
         return session
+
+    async def hear(self, session: Session, frames: AsyncIterator[HolderFrame]) -> None:
+        """Until the holder ends its stream, and with it the session; so does a frame that is not valid."""
+        why: HeadraceError | None = None
+        try:
+            async for frame in frames:
+                self.receive(session, frame)
+        except HeadraceError as fault:
+            why = fault
+        finally:
+            session.end(why)
 
     def receive(self, session: Session, frame: HolderFrame) -> None:
         """A frame of a holder: what it gives back first, then what it wants."""
@@ -235,8 +247,7 @@ class Guard:
             self._incarnation,
             self._leases.ttl_s,
             self._leases.count,
-            self._leases.limits.default,
-            self._breakers.rule,
+            self._leases.limits,
             self._breakers.open(now),
             self._revoked,
         )

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from headrace.guard.core.frames import HolderFrame
 from headrace.guard.core.limits import Limits
 from headrace.guard.errors import field_invalid, stream_invalid
-from headrace.guard.guard import Guard, Session
+from headrace.guard.guard import Guard
 from headrace.guard.revoked import RevokedList
 from headrace.guard.v1 import guard_service_pb2, limit_pb2
 from headrace.guard.v1.guard_service_pb2 import (
@@ -53,14 +54,13 @@ class GuardServicer:
         if first is None:
             raise stream_invalid("it does not begin with Hello")
         session = self._guard.open(holder_frame(first))
-        reading = asyncio.create_task(self._read(requests, session))
+        hearing = asyncio.create_task(self._guard.hear(session, _frames(requests)))
         try:
             while (frame := await session.next()) is not None:
                 yield guard_message(frame)
         finally:
-            reading.cancel()
+            hearing.cancel()
             self._guard.close(session)
-        await reading
 
     async def ListLimits(self, request: ListLimitsRequest, call: Call) -> ListLimitsResponse:
         rows = [("", self._guard.book.default, 0, 0, 0), *self._guard.limits()]
@@ -82,13 +82,10 @@ class GuardServicer:
     ) -> ListRevokedTokensResponse:
         return ListRevokedTokensResponse(tokens=[_revoked_message(*token) for token in self._revoked.tokens])
 
-    async def _read(self, requests: AsyncIterator[LeaseRequest], session: Session) -> None:
-        """Until the holder ends the stream, and with it the session."""
-        try:
-            async for message in requests:
-                self._guard.receive(session, holder_frame(message))
-        finally:
-            session.end()
+
+async def _frames(requests: AsyncIterator[LeaseRequest]) -> AsyncIterator[HolderFrame]:
+    async for request in requests:
+        yield holder_frame(request)
 
 
 def _limits_row(

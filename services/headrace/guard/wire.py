@@ -16,7 +16,7 @@ from headrace.guard.core.frames import (
     Snapshot,
     Want,
 )
-from headrace.guard.core.limits import BreakerRule, Code, Limits, Mode
+from headrace.guard.core.limits import BreakerRule, Code, LimitBook, Limits, Mode
 from headrace.guard.v1 import guard_service_pb2, lease_pb2, limit_pb2
 
 _MODES: dict[Mode | None, lease_pb2.LeaseMode.ValueType] = {
@@ -232,28 +232,43 @@ def _grant(message: lease_pb2.Grant) -> Grant:
 
 
 def _snapshot_message(snapshot: Snapshot) -> lease_pb2.Snapshot:
-    breakers, revoked, rule = snapshot.breakers, snapshot.revoked, snapshot.breaker
+    breakers, revoked, book = snapshot.breakers, snapshot.revoked, snapshot.limits
     return lease_pb2.Snapshot(
         incarnation=snapshot.incarnation or "",
         time_to_live=None if snapshot.ttl_s is None else duration(snapshot.ttl_s),
         holders=snapshot.holders or 0,
-        default_limits=None if snapshot.default is None else limits_message(snapshot.default),
+        default_limits=None if book is None else limits_message(book.default),
+        tenant_limits=[]
+        if book is None
+        else [
+            lease_pb2.NamedLimits(tenant=tenant, limits=limits_message(limits))
+            for tenant, limits in book.tenants.items()
+        ],
         breaker_settings=None
-        if rule is None
-        else lease_pb2.BreakerSettings(failures=rule.failures, open_time=duration(rule.open_s)),
+        if book is None
+        else lease_pb2.BreakerSettings(
+            failures=book.breaker.failures, open_time=duration(book.breaker.open_s)
+        ),
         breakers=None if breakers is None else lease_pb2.BreakerList(breakers=map(breaker_message, breakers)),
         revoked=None if revoked is None else lease_pb2.TokenList(token_ids=revoked),
     )
 
 
 def _snapshot(message: lease_pb2.Snapshot) -> Snapshot:
-    rule = message.breaker_settings
     return Snapshot(
         message.incarnation or None,
         seconds(message.time_to_live) if message.HasField("time_to_live") else None,
         message.holders or None,
-        limits_of(message.default_limits) if message.HasField("default_limits") else None,
-        BreakerRule(rule.failures, seconds(rule.open_time)) if message.HasField("breaker_settings") else None,
+        _book(message) if message.HasField("default_limits") else None,
         tuple(map(breaker_of, message.breakers.breakers)) if message.HasField("breakers") else None,
         tuple(message.revoked.token_ids) if message.HasField("revoked") else None,
+    )
+
+
+def _book(message: lease_pb2.Snapshot) -> LimitBook:
+    rule = message.breaker_settings
+    return LimitBook(
+        limits_of(message.default_limits),
+        {named.tenant: limits_of(named.limits) for named in message.tenant_limits},
+        BreakerRule(rule.failures, seconds(rule.open_time)),
     )

@@ -95,7 +95,10 @@ def join(settings: Settings) -> Join:
     """Makes holders of the guard's leases."""
 
     def make(name: str, incarnation: str = "1") -> AbstractAsyncContextManager[LeaseHolder]:
-        return holding_leases(f"unix:{settings.socket}", name, incarnation, SystemClock(), quiet()[0])
+        # Long, because tests share their machine: a guard that is slow is not one that is lost.
+        return holding_leases(
+            f"unix:{settings.socket}", name, incarnation, SystemClock(), quiet()[0], sync_timeout_s=1.0
+        )
 
     return make
 

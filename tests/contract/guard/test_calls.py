@@ -1,5 +1,6 @@
 """The unary calls, who may make which, and the order of a lease stream."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, cast
@@ -115,10 +116,7 @@ async def test_a_newer_stream_replaces_the_older(local: grpc.aio.Channel) -> Non
 
     async def stay(incarnation: str) -> AsyncIterator[LeaseRequest]:
         yield LeaseRequest(hello=Hello(holder="r1", incarnation=incarnation))
-        async for _ in GuardServiceStub(local).Lease(
-            frames(LeaseRequest(hello=Hello(holder="w", watch_only=True)))
-        ):
-            pass  # as long as nobody ends it
+        await asyncio.Event().wait()  # as long as nobody ends it
 
     stub = GuardServiceStub(local)
     older = stub.Lease(stay("1"), timeout=10)

@@ -120,6 +120,17 @@ async def test_alone_a_replica_has_its_share(process: GuardProcess) -> None:
             assert outcomes == {"ok": 6, "RATE_LIMITED": 24}
 
 
+async def test_a_tenant_that_comes_first_without_a_guard(process: GuardProcess) -> None:
+    """Its own limits hold, though it was never asked for: the guard told them all when there was one."""
+    await asyncio.to_thread(process.start)
+    async with joining(process, "r1") as one:
+        await connected(one)
+        process.kill()
+        await asyncio.sleep(0.1)
+        outcomes = Counter([(await request(one, "few"))[0] for _ in range(30)])
+        assert outcomes == {"ok": 20, "RATE_LIMITED": 10}
+
+
 async def test_a_new_guard_learns_what_was_spent(process: GuardProcess) -> None:
     """Killed and started again in the middle of a race for 20: still exactly 20."""
     await asyncio.to_thread(process.start)

@@ -18,7 +18,7 @@ from headrace.guard.core.frames import (
 )
 from headrace.guard.core.holding import Holding
 from headrace.guard.core.known import KnownBreakers
-from headrace.guard.core.limits import BreakerRule, Code, Limits, Mode
+from headrace.guard.core.limits import Code, LimitBook, Mode
 from headrace.guard.core.outcomes import Outcomes
 from headrace.guard.core.permit import Waiter
 from headrace.guard.errors import breaker_open
@@ -45,18 +45,18 @@ class LeaseBook:
     `holdings` and `breakers.blocked` are what the hot path reads.
     """
 
-    def __init__(self, limits: Limits, breaker: BreakerRule) -> None:
+    def __init__(self, limits: LimitBook) -> None:
         self.alone = True
         self.holders = 1
         self.ttl_s = DEFAULT_TTL_S
         self.holdings: dict[str, Holding] = {}
-        self.breakers = KnownBreakers(breaker)
+        self.breakers = KnownBreakers(limits.breaker)
         self.outcomes = Outcomes()
         self.tally = Tally()
         self.wake: Callable[[], object] = _nobody
         """Called when there is something to send."""
         self._heard = -math.inf
-        self._default = limits
+        self._limits = limits
         self._asking: dict[str, Holding] = {}
         self._changed: dict[str, Holding] = {}
         self._done: list[Settle] = []
@@ -65,10 +65,10 @@ class LeaseBook:
         self._sequence = 0
 
     def holding(self, tenant: str, now: float) -> Holding:
-        """The tenant's; a tenant that is new here has the default limits until the guard tells others."""
+        """The tenant's; a tenant that is new here has the limits that the guard told at last."""
         found = self.holdings.get(tenant)
         if found is None:
-            found = self.holdings[tenant] = Holding(tenant, self._default, self.holders, now)
+            found = self.holdings[tenant] = Holding(tenant, self._limits.of(tenant), self.holders, now)
         return found
 
     def ask_for(self, holding: Holding) -> None:
@@ -197,9 +197,9 @@ class LeaseBook:
 
     def _learn(self, snapshot: Snapshot, now: float) -> None:
         self.ttl_s = snapshot.ttl_s or self.ttl_s
-        self._default = snapshot.default or self._default
-        if snapshot.breaker is not None:
-            self.breakers.obey(snapshot.breaker)
+        if snapshot.limits is not None:
+            self._limits = snapshot.limits
+            self.breakers.obey(snapshot.limits.breaker)
         if snapshot.breakers is not None:
             self.breakers.told(snapshot.breakers, now)
         if snapshot.holders is not None and snapshot.holders != self.holders:

@@ -7,7 +7,7 @@ a tenant's Want has no model and a probe's no tenant.
 from dataclasses import dataclass, field
 
 from headrace.guard.core.breaker import State
-from headrace.guard.core.limits import BreakerRule, Code, Limits, Mode
+from headrace.guard.core.limits import Code, LimitBook, Limits, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,7 @@ class Snapshot:
     incarnation: str | None = None
     ttl_s: float | None = None
     holders: int | None = None
-    default: Limits | None = None
-    breaker: BreakerRule | None = None
+    limits: LimitBook | None = None
     breakers: tuple[KnownBreaker, ...] | None = None
     revoked: tuple[str, ...] | None = None
 

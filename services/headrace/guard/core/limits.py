@@ -71,5 +71,5 @@ def mode_of(limits: Limits, holders: int, ttl_s: float) -> Mode:
 
 SYNC_BELOW = 20
 
-DEFAULT_LIMITS = Limits()
-DEFAULT_RULE = BreakerRule()
+DEFAULT_BOOK = LimitBook()
+"""The specification's."""

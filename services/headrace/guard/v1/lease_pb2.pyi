@@ -385,6 +385,7 @@ class Snapshot(_message.Message):
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     HOLDERS_FIELD_NUMBER: _builtins.int
     DEFAULT_LIMITS_FIELD_NUMBER: _builtins.int
+    TENANT_LIMITS_FIELD_NUMBER: _builtins.int
     BREAKERS_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
     BREAKER_SETTINGS_FIELD_NUMBER: _builtins.int
@@ -399,6 +400,12 @@ class Snapshot(_message.Message):
     @_builtins.property
     def default_limits(self) -> _limit_pb2.Limits:
         """Limits of tenants that have none of their own. Present in the first Snapshot of a stream."""
+
+    @_builtins.property
+    def tenant_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedLimits]:
+        """Tenants that have their own, all of them: what a holder goes by that is without a guard when a tenant's
+        first request comes. Sent with default_limits.
+        """
 
     @_builtins.property
     def breakers(self) -> Global___BreakerList:
@@ -419,17 +426,46 @@ class Snapshot(_message.Message):
         time_to_live: _duration_pb2.Duration | None = ...,
         holders: _builtins.int = ...,
         default_limits: _limit_pb2.Limits | None = ...,
+        tenant_limits: _abc.Iterable[Global___NamedLimits] | None = ...,
         breakers: Global___BreakerList | None = ...,
         revoked: Global___TokenList | None = ...,
         breaker_settings: Global___BreakerSettings | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker_settings", b"breaker_settings", "breakers", b"breakers", "default_limits", b"default_limits", "revoked", b"revoked", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker_settings", b"breaker_settings", "breakers", b"breakers", "default_limits", b"default_limits", "holders", b"holders", "incarnation", b"incarnation", "revoked", b"revoked", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker_settings", b"breaker_settings", "breakers", b"breakers", "default_limits", b"default_limits", "holders", b"holders", "incarnation", b"incarnation", "revoked", b"revoked", "tenant_limits", b"tenant_limits", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class NamedLimits(_message.Message):
+    """NamedLimits are the limits of one tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Name of the tenant."""
+    @_builtins.property
+    def limits(self) -> _limit_pb2.Limits:
+        """Its limits."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        limits: _limit_pb2.Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamedLimits: _TypeAlias = NamedLimits  # noqa: Y015
 
 @_typing.final
 class BreakerSettings(_message.Message):

@@ -6,7 +6,7 @@ from collections import deque
 from headrace.guard.core.book import LeaseBook
 from headrace.guard.core.frames import GuardFrame, HolderFrame, Snapshot
 from headrace.guard.core.leases import Leases
-from headrace.guard.core.limits import BreakerRule, LimitBook, Limits
+from headrace.guard.core.limits import LimitBook, Limits
 from headrace.guard.core.permit import Waiter
 from headrace.runtime.errors import HeadraceError
 
@@ -18,7 +18,7 @@ class SimulatedHolder:
 
     def __init__(self, name: str, limits: Limits) -> None:
         self.name = name
-        self.book = LeaseBook(limits, BreakerRule())
+        self.book = LeaseBook(LimitBook(limits))
         self.up: deque[HolderFrame] = deque()
         self.down: deque[GuardFrame] = deque()
         self.in_flight = 0
