@@ -67,7 +67,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             *methods_of(servicer.SERVICE, InferenceServicer(models, service)),
             *methods_of(rest_servicer.SERVICE, RestServicer(models, service)),
         ]
-        access = Access({**servicer.SCOPES, **rest_servicer.SCOPES})
+        access = Access({**servicer.SCOPES, **rest_servicer.SCOPES}, around.admission.revocations)
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks, clock)),
             access=access,
