@@ -50,11 +50,13 @@ class Outcome:
 
     Holds nothing of the batch itself: its tickets hold the futures that hold
     this, and the ring would keep every tensor alive until the collector runs.
-    Times are nanoseconds on the monotonic clock; `cpu_ns` is the request's share
-    of the batch's CPU time.
+    Times are nanoseconds on the monotonic clock; `queue_ns` is the wait between
+    the request's entry and the batch's start, `cpu_ns` the request's share of the
+    batch's CPU time.
     """
 
     answer: Answer
+    queue_ns: int
     cpu_ns: int
     batch_rows: int
     started_ns: int
@@ -197,7 +199,8 @@ class Batcher:
             if answer is None:
                 _fail(ticket, errors.execution_failed(self._model))
             elif not ticket.waiter.done():
-                ticket.waiter.set_result(Outcome(answer, cpu_ns, batch.rows, started_ns, ended_ns))
+                queue_ns = started_ns - int(ticket.arrived * 1e9)
+                ticket.waiter.set_result(Outcome(answer, queue_ns, cpu_ns, batch.rows, started_ns, ended_ns))
 
 
 def _executed(backend: Backend, cut: Cut[Ticket], cut_at: float) -> Batch:

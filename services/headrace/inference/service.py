@@ -92,9 +92,8 @@ class InferenceService:
         if permit is None:
             with guard_span(self._tracer, call):
                 permit = await admission.ask(tenant, model.name, asked.deadline)
-        ending = (
-            Ending.IGNORED
-        )  # a caller's mistake or leave says nothing of the model, nor does a cache's answer
+        # A caller's mistake or leave says nothing of the model, nor does a cache's answer.
+        ending = Ending.IGNORED
         try:
             if not self._log.reserve():
                 raise outbox_full()
@@ -140,14 +139,14 @@ class InferenceService:
         if outcome is None:
             trailing += NO_EXECUTION
         else:
-            queue_us = max(0, outcome.started_ns // 1000 - int(call.arrived * 1e6))
             trailing += (
-                ("headrace-queue-us", str(queue_us)),
+                ("headrace-queue-us", str(outcome.queue_ns // 1000)),
                 ("headrace-compute-us", str((outcome.ended_ns - outcome.started_ns) // 1000)),
                 ("headrace-batch-size", str(outcome.batch_rows)),
             )
         if done.level != MODEL:
             trailing.append(("headrace-cache", done.level))
+            done.model.statistics.looked_up(self._elapsed_ns(call), hit=done.level != "miss")
         if cost is not None:
             trailing += (("headrace-cost-nanos", str(cost.total)), ("headrace-currency", cost.currency))
         trailing += (

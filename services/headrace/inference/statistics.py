@@ -108,7 +108,7 @@ class Statistics:
         self._success.add(ns)
 
     def looked_up(self, ns: int, *, hit: bool) -> None:
-        """Counts a request that a cache was asked for; `ns` from arrival to a hit, 0 for a miss."""
+        """Counts a request that a cache was asked for; `ns` from its arrival to its answer."""
         (self._cache_hit if hit else self._cache_miss).add(ns)
 
     def failed(self, ns: int) -> None:

@@ -124,7 +124,7 @@ SIGNATURE = Signature("m", (), (TensorSpec("y", "FP32", (2,)), TensorSpec("t", "
 def inference(y: list[float]) -> Inference:
     model = SimpleNamespace(name="m", version="1", backend=SimpleNamespace(signature=SIGNATURE))
     values: list[bytes | memoryview] = [np.array(y, np.float32).tobytes(), join_strings([b"hi"])]
-    outcome = Outcome(Answer([(1, 2), (1,)], values), 0, 1, 0, 0)
+    outcome = Outcome(Answer([(1, 2), (1,)], values), 0, 0, 1, 0, 0)
     return Inference(cast("Any", model), Asked(Work(1, [], []), (0, 1), {}, 0.0), outcome=outcome)
 
 

@@ -42,6 +42,7 @@ class Replica:
     door: Doorkeeper
     usage: Recorder
     shelf: Shelf
+    statistics: Statistics
 
     async def infer(
         self, number: float = 1.0, metadata: Mapping[str, str | bytes] | None = None
@@ -95,7 +96,7 @@ async def replica(
         Models({"doubling": model}, {}), answers, door, usage, telemetry.tracer, CLOCK, "inference-0"
     )
     try:
-        yield Replica(service, backend, door, usage, shelf)
+        yield Replica(service, backend, door, usage, shelf, model.statistics)
     finally:
         await model.batcher.close()
 
@@ -131,6 +132,8 @@ async def test_a_cached_answer_is_the_computed_one() -> None:
     assert [event.cpu_ns > 0 for event in one.usage.events] == [True, False]
     assert [event.stored_bytes > 0 for event in one.usage.events] == [True, False]
     assert len(one.backend.runs) == 1
+    counts = one.statistics.message().inference_stats
+    assert (counts.cache_miss.count, counts.cache_hit.count, counts.success.count) == (1, 1, 2)
     # A cache's answer says nothing of the model: it closes no breaker.
     assert one.door.endings == [Outcome.SUCCESS, Outcome.IGNORED]
 
