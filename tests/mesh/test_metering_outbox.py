@@ -17,9 +17,19 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from headrace.inference.v2.grpc_service_pb2 import ModelInferResponse
+from headrace.local.statedir import StateDir
 from headrace.metering.outbox import FILE_ROWS
 from tests.support.ledger import edge_key, ledger_of, outboxes, pending, settled
-from tests.support.mesh import CALL_TIMEOUT_S, RAISED, UP_TIMEOUT_S, Mesh, MeshOptions, headrace, running_mesh
+from tests.support.mesh import (
+    CALL_TIMEOUT_S,
+    DOWN_TIMEOUT_S,
+    RAISED,
+    UP_TIMEOUT_S,
+    Mesh,
+    MeshOptions,
+    headrace,
+    running_mesh,
+)
 from tests.support.metered import Answer, Load, Tenant, answer_of, asked, pids, priced_now, tenant
 from tests.support.requests import distinct_rows, linear
 from tests.support.waiting import eventually
@@ -166,14 +176,20 @@ def test_limited_requests_leave_no_event(small: Mesh) -> None:
 
 
 def test_down_leaves_nothing_behind(mesh: Mesh) -> None:
-    """`headrace down` under load, after a kill: the ledger has every answer, and no outbox is left."""
+    """What `headrace down` sends, under load and just after a replica was killed: the ledger has every answer, and no outbox is left."""
     with fresh(mesh, MeshOptions(replicas=2, config=QUIET)) as running:
         callers = [tenant(running, f"leaver-{uuid4().hex[:12]}") for _ in range(2)]
         with Load(running, callers, [linear(ROW)]) as load:
             load.more(500)
-            os.kill(pids(running, "inference")[0], signal.SIGKILL)
+            replica = pids(running, "inference")[0]
+            # Stopped, so that the periodic sweep comes neither before nor instead of the last one.
+            supervisor = _supervisor(running)
+            os.kill(supervisor, signal.SIGSTOP)
+            os.kill(replica, signal.SIGKILL)
             load.more(100)
-            headrace("down", "--state-dir", running.state_dir)
+            os.kill(supervisor, signal.SIGTERM)
+            os.kill(supervisor, signal.SIGCONT)
+            eventually(lambda: StateDir(running.state_dir).supervisor() is None, "down", DOWN_TIMEOUT_S)
         assert outboxes(running.state_dir) == []
         assert ledger_of(running).audit().sound
         events = ledger_of(running).events(*(caller.name for caller in callers))
@@ -207,6 +223,12 @@ def test_down_without_metering_keeps_the_rest(mesh: Mesh) -> None:
         row = ledger_of(running).costs()[caller.name, "linear"]
         assert (row.requests, row.wasted_requests) == (len(answers), 0)
         assert row.cost.total == sum(answer.cost or 0 for answer in answers)
+
+
+def _supervisor(mesh: Mesh) -> int:
+    record = StateDir(mesh.state_dir).supervisor()
+    assert record
+    return record.pid
 
 
 def _has_all(mesh: Mesh, answers: list[Answer]) -> bool:
