@@ -146,7 +146,9 @@ async def test_rows_that_the_power_took_are_counted(
     assert metering.telemetry.registry.get_sample_value("headrace_metering_events_lost_total") == 5
 
 
-async def test_an_outbox_that_can_not_be_read_stays(metering: Metering, target: str, tmp_path: Path) -> None:
+async def test_an_outbox_that_can_not_be_read_stays(
+    metering: Metering, ledger: LedgerReader, target: str, tmp_path: Path
+) -> None:
     """The others are drained; it waits for somebody to look at it."""
     root = tmp_path / "outbox"
     for source in ("a", "b"):
@@ -157,6 +159,7 @@ async def test_an_outbox_that_can_not_be_read_stays(metering: Metering, target: 
     (root / "a-1" / "names").write_text("{")
     assert await sweep(root, target) == 1
     assert [path.name for path in root.iterdir()] == ["a-1"]
+    assert ledger.audit().events == 1
 
 
 async def test_a_sweep_without_metering_ends(tmp_path: Path) -> None:

@@ -130,5 +130,5 @@ class LedgerMachine(RuleBasedStateMachine):
         return verdict.charged
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 TestLedger = LedgerMachine.TestCase

@@ -32,9 +32,10 @@ class Verdict(NamedTuple):
 
 
 def judged(kind: int, digest: bytes, state: KeyState | None) -> Verdict:
-    """The verdict on an event whose key is in this state. `digest` is all zero for the edge's keys."""
-    if kind == UsageKind.FAILED:
-        return Verdict(charged=True, state=state)  # its tenant pays nothing anyway
+    """The verdict on an event whose key is in this state. `digest` is all zero for the edge's keys.
+
+    For a failed event it is of no account: its tenant pays nothing, charged or not.
+    """
     if state is None:
         return Verdict(charged=True, state=KeyState(digest, 0) if kind in ANSWERED else None)
     if state.digest != digest:
