@@ -134,8 +134,10 @@ async def test_a_stopped_store_costs_the_budget_five_times(settings: Settings, v
     """SIGSTOP: it accepts and never answers. Five look-ups wait their budget, those after it not at all."""
     async with rig_of(settings, valkey) as rig:
         valkey.stop()
+        stopped = time.perf_counter()
         for _ in range(20):
             assert await rig.get(100) is None
+        assert time.perf_counter() - stopped < 1  # 25 ms of budget, and what a busy machine adds
         assert not rig.usable()
         took = []
         for _ in range(200):
@@ -145,6 +147,19 @@ async def test_a_stopped_store_costs_the_budget_five_times(settings: Settings, v
         assert sorted(took)[-2] <= BUDGET_S
         valkey.go_on()
         await until(rig.usable, "the store is used again")
+
+
+async def test_a_look_up_that_waits_holds_up_nobody(rig: Rig, valkey: Valkey) -> None:
+    """The event loop turns while a stopped store is waited for: a blocking client would stand still with it."""
+    await rig.put(1, 2)
+    valkey.stop()
+    asking = asyncio.create_task(rig.get(1))
+    turns = 0
+    while not asking.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert turns > 10
+    assert await asking is None
 
 
 async def test_a_thousand_abandoned_look_ups_leave_no_answer_behind(rig: Rig) -> None:
