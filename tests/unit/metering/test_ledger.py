@@ -10,7 +10,7 @@ import pytest
 from headrace.metering.core.prices import DEFAULT_BOOK, PriceBook
 from headrace.metering.ledger import Ledger
 from headrace.metering.reader import LedgerReader
-from headrace.metering.schema import LedgerUnusable
+from headrace.metering.schema import LedgerUnusable, opened
 from headrace.metering.usage import CostRow, UsageKind
 from tests.fakes.metering import BOOKS, NOON_MS, event, keys, recording
 
@@ -51,6 +51,14 @@ def test_usage_is_told_by_tenant_and_model(ledger: Ledger, reader: LedgerReader)
     (everything,) = costs(reader, by_tenant=False, by_model=False)
     assert (everything.requests, everything.cost.total) == (4, 4_000_043)
     assert [row.tenant for row in costs(reader, by_model=False)] == ["acme", "umbrella"]
+
+
+def test_what_is_acknowledged_is_on_the_disk(path: Path) -> None:
+    """The write-ahead log is synchronised at each commit (FULL is 2), not only now and then."""
+    db = opened(path)
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+    db.close()
 
 
 def test_a_period_ends_before_its_end(ledger: Ledger, reader: LedgerReader) -> None:

@@ -21,6 +21,8 @@ class FakeChannel:
     def stream_stream(self, *_: Any, **__: Any) -> Callable[..., "FakeChannel"]:
         return lambda **_: self
 
+    unary_unary = stream_stream
+
     async def read(self) -> RecordResponse:
         return await self.answer
 
