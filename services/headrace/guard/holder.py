@@ -20,10 +20,18 @@ from headrace.runtime.revocation import Revocations
 SYNC_TIMEOUT_S = 0.025
 
 
+class Timer(Protocol):
+    """What is to happen later."""
+
+    def cancel(self) -> None:
+        """It is not to happen."""
+        ...
+
+
 class Timers(Protocol):
     """The event loop, as far as `ask` needs it."""
 
-    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Timer:
         """Calls back in `delay` seconds."""
         ...
 

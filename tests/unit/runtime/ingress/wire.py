@@ -17,6 +17,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.errors import RUNTIME_CODES
 from headrace.runtime.ingress.ingress import HotIngress
 from headrace.runtime.ingress.limits import IngressLimits
+from headrace.runtime.revocation import NO_REVOCATIONS, Revocations
 from headrace.runtime.rpc import Call, Method
 from headrace.runtime.telemetry import quiet
 
@@ -128,7 +129,11 @@ class Bench:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, unary: Handler, stream: Stream | None = None, limits: IngressLimits = LIMITS
+    folder: Path,
+    unary: Handler,
+    stream: Stream | None = None,
+    limits: IngressLimits = LIMITS,
+    revocations: Revocations = NO_REVOCATIONS,
 ) -> AsyncIterator[Bench]:
     """An ingress with one unary and, maybe, one streaming method, on a real socket."""
     telemetry, spans = quiet()
@@ -137,7 +142,7 @@ async def serving(
         methods.append(Method(STREAM, ModelInferRequest, stream, server_streaming=True))
     ingress = HotIngress(
         methods,
-        access=Access({UNARY: INFER, STREAM: INFER}),
+        access=Access({UNARY: INFER, STREAM: INFER}, revocations),
         codes=RUNTIME_CODES,
         telemetry=telemetry,
         clock=SystemClock(),
