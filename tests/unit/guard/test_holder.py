@@ -157,6 +157,19 @@ async def test_who_may_wait_waits_for_its_turn() -> None:
     tasks[2].cancel()
 
 
+async def test_nobody_overtakes_those_who_ask() -> None:
+    """A slot that comes free while others wait for the guard's answer is not the next comer's."""
+    scene = Scene()
+    scene.lease(tokens=5, slots=1)
+    permit = scene.holder.admit("t", "m")
+    assert permit is not None
+    (task,) = await scene.asking()
+    scene.holder.release(permit, Code.SUCCESS, 0.1)
+    assert scene.holder.admit("t", "m") is None
+    scene.answer(tokens=0, slots=0, mode=Mode.LEASED)
+    assert isinstance(await task, Permit)
+
+
 @pytest.mark.parametrize(("deadline_s", "waits_s"), [(None, 2.0), (0.3, 0.3), (9.0, 2.0)])
 async def test_nobody_waits_longer_than_it_may(deadline_s: float | None, waits_s: float) -> None:
     """`wait_ms`, or its own deadline when that comes first."""

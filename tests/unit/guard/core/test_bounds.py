@@ -8,12 +8,15 @@ from tests.unit.guard.core.simulation import TENANT, Simulation
 
 LEASED = Limits(rate=100.0, burst=60, concurrency=60)
 SYNC = Limits(rate=5.0, burst=8, concurrency=6)
-LONE = ["request", "request", "request", "end", "tick", "send", "up", "down", "round"]
+EVENTS = ["request", "request", "end", "tick", "settle", "send", "up", "down", "round"]
 
 # Each step: what happens, to which holder, how often, and how long before it.
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(LONE), st.integers(0, 1), st.integers(1, 25), st.sampled_from([0.0, 0.001, 0.05, 0.3])
+        st.sampled_from(EVENTS),
+        st.integers(0, 1),
+        st.integers(1, 25),
+        st.sampled_from([0.0, 0.001, 0.05, 0.3]),
     ),
     max_size=60,
 )
@@ -33,6 +36,8 @@ def play(simulation: Simulation, steps: list[tuple[str, int, int, float]]) -> No
                     holder.end()
             case "tick":
                 simulation.tick(holder)
+            case "settle":
+                simulation.settle(2)
             case "send":
                 simulation.send(holder)
             case "up":
@@ -61,6 +66,28 @@ def test_leased_limits_are_exact(steps: list[tuple[str, int, int, float]]) -> No
     simulation = Simulation(LEASED, 2)
     play(simulation, steps)
     assert simulation.excess() < 1e-6
+
+
+def test_tokens_in_a_holders_hands_are_not_refilled() -> None:
+    """Leased ahead, kept during a pause in which the bucket fills again, then spent together with it: one burst."""
+    simulation = Simulation(LEASED, 2)
+    one, two = simulation.holders
+    for _ in range(4):
+        simulation.request(one)
+    simulation.settle()
+    for _ in range(4):
+        one.end()
+    simulation.tick(one)
+    simulation.settle()
+    assert one.book.holdings[TENANT].tokens >= 20
+    simulation.pass_by(10.0)
+    simulation.admitted.clear()
+    for holder in (one, two):
+        for _ in range(60):
+            simulation.request(holder)
+            simulation.settle(2)
+            holder.end()
+    assert len(simulation.admitted) == LEASED.burst
 
 
 @given(STEPS)
