@@ -41,6 +41,8 @@ TRANSACTION_BYTES = 2 * 1024 * 1024
 ON_DISK = 3
 """Bytes that a byte of a request takes at most in the store, when rows fill half a page; 1.3 is usual."""
 HOUSEKEEPING_S = 30.0
+GATHER_S = 0.25
+"""How long spans wait for others, so that a transaction serves several exports; a question ends the wait."""
 
 log = structlog.get_logger()
 
@@ -112,7 +114,8 @@ class Ingest:
     def _run(self) -> None:
         while True:
             with self._wakened:
-                self._wakened.wait_for(self._busy, HOUSEKEEPING_S)
+                if self._wakened.wait_for(self._busy, HOUSEKEEPING_S):
+                    self._wakened.wait_for(self._hurried, GATHER_S)
                 questions = list(self._questions)
                 self._questions.clear()
                 requests = self._taken()
@@ -125,6 +128,9 @@ class Ingest:
 
     def _busy(self) -> bool:
         return self._closed or bool(self._requests or self._questions)
+
+    def _hurried(self) -> bool:
+        return self._closed or bool(self._questions) or self._waiting_bytes >= TRANSACTION_BYTES
 
     def _taken(self) -> list[ExportTraceServiceRequest]:
         """The oldest requests, one transaction's worth."""

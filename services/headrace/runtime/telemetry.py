@@ -65,7 +65,7 @@ TRACEPARENT = re.compile(
 
 EXPORT_QUEUE_SPANS = 8192
 EXPORT_BATCH_SPANS = 512
-EXPORT_DELAY_MS = 200
+EXPORT_DELAY_MS = 500
 
 
 @dataclass(frozen=True, slots=True)
