@@ -1,88 +1,13 @@
 """What a replica admits, asked as inference asks."""
 
-import asyncio
-from collections.abc import Coroutine
-
 import pytest
 
-from headrace.guard.core.book import LeaseBook
-from headrace.guard.core.breaker import State
-from headrace.guard.core.frames import Grant, GuardFrame, KnownBreaker, Outcome, Snapshot
-from headrace.guard.core.limits import BreakerRule, Code, LimitBook, Limits, Mode
+from headrace.guard.core.frames import Grant, GuardFrame, Snapshot
+from headrace.guard.core.limits import Code, Mode
 from headrace.guard.core.permit import Permit
-from headrace.guard.holder import LeaseHolder
 from headrace.guard.unlimited import Unlimited
 from headrace.runtime.errors import HeadraceError
-from headrace.runtime.revocation import NO_REVOCATIONS
-from tests.fakes.guard import HandClock, HandTimers
-
-LIMITS = Limits(rate=10.0, burst=100, concurrency=50)
-PATIENT = Limits(rate=10.0, burst=100, concurrency=50, wait_s=2.0)
-
-
-class Scene:
-    """A holder, its clock, and the guard's part played by the test."""
-
-    def __init__(self, *, alone: bool = False) -> None:
-        self.clock = HandClock()
-        self.timers = HandTimers(self.clock)
-        self.book = LeaseBook(LimitBook(LIMITS, breaker=BreakerRule(5, 60.0)))
-        self.holder = LeaseHolder(self.book, NO_REVOCATIONS, self.clock, self.timers, sync_timeout_s=0.025)
-        self.woken = 0
-        if not alone:
-            self.hear(GuardFrame(snapshot=Snapshot(holders=1)))
-        self.book.wake = self._wake
-
-    def hear(self, frame: GuardFrame) -> None:
-        """A frame of the guard comes."""
-        self.book.take(frame, self.clock.now)
-
-    def lease(self, tokens: int, slots: int, tenant: str = "t") -> None:
-        """The guard leases out."""
-        self.hear(GuardFrame([Grant(tenant, tokens=tokens, slots=slots, mode=Mode.LEASED, limits=LIMITS)]))
-
-    def answer(self, *, tokens: int, slots: int, mode: Mode | None, limits: Limits = LIMITS) -> None:
-        """The guard answers the Want that is under way."""
-        frame = self.book.outgoing()
-        assert frame is not None
-        (want,) = frame.wants
-        self.hear(
-            GuardFrame(
-                [
-                    Grant(
-                        want.tenant,
-                        "",
-                        tokens,
-                        slots,
-                        mode,
-                        0.5 if mode is None else 0.0,
-                        limits,
-                        want.sequence,
-                    )
-                ]
-            )
-        )
-
-    async def asking(self, count: int = 1, deadline: float | None = None) -> list["asyncio.Task[Permit]"]:
-        """Requests that had to ask."""
-        tasks = [asyncio.create_task(self.holder.ask("t", "m", deadline)) for _ in range(count)]
-        await self.turn()
-        return tasks
-
-    async def turn(self) -> None:
-        """Everybody who was woken goes on."""
-        for _ in range(3):
-            await asyncio.sleep(0)
-
-    def _wake(self) -> None:
-        self.woken += 1
-
-
-async def reason(refused: "Coroutine[object, object, Permit] | asyncio.Task[Permit]") -> str:
-    """Why it was refused."""
-    with pytest.raises(HeadraceError) as raised:
-        await refused
-    return raised.value.reason
+from tests.unit.guard.scene import PATIENT, Scene, reason
 
 
 async def test_leased_requests_ask_nobody() -> None:
@@ -272,86 +197,3 @@ async def test_a_request_that_leaves_while_it_asks_takes_nothing() -> None:
     frame = scene.book.outgoing()
     assert frame is not None
     assert [(settle.used, settle.tokens, settle.slots) for settle in frame.settles] == [(0, 1, 1)]
-
-
-async def test_an_open_breaker_refuses_here() -> None:
-    """With the time that is left; the limits are not touched, and other models go on."""
-    scene = Scene()
-    scene.lease(tokens=2, slots=2)
-    scene.hear(GuardFrame(snapshot=Snapshot(breakers=(KnownBreaker("bad", State.OPEN, 5, 60.0),))))
-    scene.clock.pass_by(20.0)
-    with pytest.raises(HeadraceError) as raised:
-        scene.holder.admit("t", "bad")
-    assert raised.value.reason == "BREAKER_OPEN"
-    assert raised.value.retry_after_s == pytest.approx(40.0)
-    assert await reason(scene.holder.ask("t", "bad", None)) == "BREAKER_OPEN"
-    assert scene.holder.admit("t", "good") is not None
-    assert scene.book.holdings["t"].tokens == 1
-
-
-async def test_the_guard_says_who_probes() -> None:
-    """Two ask when the time is over: one Want; the first is the probe, the other gives its token back."""
-    scene = Scene()
-    scene.lease(tokens=2, slots=2)
-    scene.hear(GuardFrame(snapshot=Snapshot(breakers=(KnownBreaker("bad", State.HALF_OPEN, 5, 0.0),))))
-    assert scene.holder.admit("t", "bad") is None
-    tasks = [asyncio.create_task(scene.holder.ask("t", "bad", None)) for _ in range(2)]
-    await scene.turn()
-    frame = scene.book.outgoing()
-    assert frame is not None
-    (want,) = frame.wants
-    assert want.model == "bad"
-    scene.hear(GuardFrame([Grant(model="bad", probe=7, sequence=want.sequence)]))
-    await scene.turn()
-    permit = await tasks[0]
-    assert permit.probe == 7
-    assert await reason(tasks[1]) == "BREAKER_OPEN"
-    scene.holder.release(permit, Code.SUCCESS, 0.5)
-    frame = scene.book.outgoing()
-    assert frame is not None
-    assert frame.outcomes == [Outcome("bad", Code.SUCCESS, 1, 0.5, 7)]
-    assert scene.book.holdings["t"].in_flight == 0
-
-
-async def test_a_probe_that_is_cancelled_while_it_asks_says_so() -> None:
-    """Granted in that moment: its place is freed, not held until it is given up."""
-    scene = Scene()
-    scene.lease(tokens=1, slots=1)
-    scene.hear(GuardFrame(snapshot=Snapshot(breakers=(KnownBreaker("bad", State.HALF_OPEN, 5, 0.0),))))
-    task = asyncio.create_task(scene.holder.ask("t", "bad", None))
-    await scene.turn()
-    frame = scene.book.outgoing()
-    assert frame is not None
-    scene.hear(GuardFrame([Grant(model="bad", probe=7, sequence=frame.wants[0].sequence)]))
-    task.cancel()
-    await scene.turn()
-    frame = scene.book.outgoing()
-    assert frame is not None
-    assert [(outcome.code, outcome.probe) for outcome in frame.outcomes] == [(Code.IGNORED, 7)]
-
-
-@pytest.mark.parametrize(
-    ("code", "told"), [(Code.SUCCESS, True), (Code.FAILURE, True), (Code.IGNORED, False)]
-)
-async def test_what_is_ignored_is_not_even_told(code: Code, told: bool) -> None:
-    """An outcome that says nothing about the model goes nowhere."""
-    scene = Scene()
-    scene.lease(tokens=1, slots=1)
-    permit = scene.holder.admit("t", "m")
-    assert permit is not None
-    scene.holder.release(permit, code, 0.1)
-    frame = scene.book.outgoing()
-    assert bool(frame and frame.outcomes) is told
-
-
-async def test_a_failure_is_told_at_once() -> None:
-    """A success waits for the next tick: only failures are in a hurry."""
-    scene = Scene()
-    scene.lease(tokens=2, slots=2)
-    good, bad = scene.holder.admit("t", "m"), scene.holder.admit("t", "m")
-    assert good is not None
-    assert bad is not None
-    scene.holder.release(good, Code.SUCCESS, 0.1)
-    assert scene.woken == 0
-    scene.holder.release(bad, Code.FAILURE, 0.1)
-    assert scene.woken == 1

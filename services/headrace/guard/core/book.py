@@ -176,16 +176,16 @@ class LeaseBook:
             self.tally.admitted += holding.ticked
             if expired:
                 holding.expire()
-            if self.alone:
-                if holding.waiters:
-                    holding.serve_alone(now, self.holders)
-                continue
-            self._changed[tenant] = holding
-            if holding.idle:
+            if holding.idle(now):
                 self._forget(holding)
-            elif more or (holding.waiters and not holding.asking):
-                self._asking[tenant] = holding
-        self.wake()
+            elif self.alone:
+                holding.serve_alone(now, self.holders)
+            else:
+                self._changed[tenant] = holding
+                if more or (holding.waiters and not holding.asking):
+                    self._asking[tenant] = holding
+        if self.holdings:
+            self.wake()
 
     def close(self) -> None:
         """Gives everything back."""

@@ -206,10 +206,10 @@ class Holding:
             self._return_slots(self.slots - self.pace.slots_kept)
         return self.mode is Mode.LEASED and not self.asking and self.tokens < self.low
 
-    @property
-    def idle(self) -> bool:
-        """Whether it may be forgotten, once it is settled."""
-        return self.pace.idle and not self.in_flight and not self.waiters
+    def idle(self, now: float) -> bool:
+        """Whether it may be forgotten: it would be as it is if it began anew."""
+        busy = not self.pace.idle or self.in_flight > 0 or len(self.waiters) > 0
+        return not busy and self._own.recovered(now)
 
     @property
     def unheard(self) -> bool:

@@ -31,6 +31,10 @@ class OwnShare:
         """Seconds until it allows a request; 0 when it does."""
         return 0.0 if self._bucket.level(now) >= 1.0 else max(self._bucket.wait_s(1.0, now), 0.001)
 
+    def recovered(self, now: float) -> bool:
+        """Whether it is as a new one, but for the rounding."""
+        return self.deficit(now) < 1e-6
+
     def deficit(self, now: float) -> float:
         """Requests admitted of late that the rate has not made up for."""
         return max(0.0, self._bucket.burst - self._bucket.level(now))

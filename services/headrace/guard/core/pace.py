@@ -37,9 +37,9 @@ class Pace:
     @property
     def slots_ahead(self) -> int:
         """Slots to have before requests ask for them."""
-        return self._peak + self._peak // 4 + 1
+        return 0 if self.idle else self._peak + self._peak // 4 + 1
 
     @property
     def slots_kept(self) -> int:
         """Slots above so many are given back."""
-        return self._peak + self._peak // 2 + 2
+        return 0 if self.idle else self._peak + self._peak // 2 + 2

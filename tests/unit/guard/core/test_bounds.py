@@ -1,5 +1,6 @@
 """Over all replicas together: never more than the limit, whatever the order of frames."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -192,3 +193,29 @@ def test_a_tenant_that_is_idle_is_forgotten() -> None:
     assert not holder.book.holdings
     assert not simulation.guard.tenants
     assert not simulation.guard.holders["r0"].tenants
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_pause_is_no_new_burst(*, alone: bool) -> None:
+    """A slow tenant is not forgotten before its rate has made up for what it used: neither with a guard nor without."""
+    simulation = Simulation(Limits(rate=0.01, burst=20, concurrency=100), 1)
+    (holder,) = simulation.holders
+    if alone:
+        holder.book.lose(simulation.now)
+    for _ in range(2):
+        for _ in range(30):
+            simulation.request(holder)
+            simulation.settle(2)
+            holder.end()
+        for _ in range(200):
+            simulation.pass_by(0.05)
+            simulation.tick(holder)
+            simulation.settle(1)
+    simulation.restart()
+    simulation.connect(holder)
+    for _ in range(30):
+        simulation.request(holder)
+        simulation.settle(2)
+        holder.end()
+    assert len(simulation.admitted) == 20
+    assert holder.book.holdings[TENANT].slots == 0
