@@ -33,9 +33,11 @@ def process(tmp_path: Path) -> Iterator[GuardProcess]:
     guard.close()
 
 
-def joining(process: GuardProcess, name: str) -> AbstractAsyncContextManager[LeaseHolder]:
-    """A holder of its leases."""
-    return holding_leases(process.target, name, "1", SystemClock(), quiet()[0])
+def joining(
+    process: GuardProcess, name: str, sync_timeout_s: float = 1.0
+) -> AbstractAsyncContextManager[LeaseHolder]:
+    """A holder of its leases. Its patience is long where a guard that is slow must not count as one that is lost."""
+    return holding_leases(process.target, name, "1", SystemClock(), quiet()[0], sync_timeout_s=sync_timeout_s)
 
 
 async def connected(*holders: LeaseHolder) -> None:
@@ -91,7 +93,7 @@ async def test_requests_go_on_without_a_guard(process: GuardProcess) -> None:
 async def test_a_stalled_guard_delays_one_request(process: GuardProcess) -> None:
     """SIGSTOP: the first that has to ask waits the sync timeout, those after it do not; after SIGCONT it is asked again."""
     await asyncio.to_thread(process.start)
-    async with joining(process, "r1") as one:
+    async with joining(process, "r1", 0.025) as one:
         await connected(one)
         process.stop()
         _, first_s = await request(one, "few")
