@@ -58,7 +58,8 @@ __all__ = [
     "watching_revocations",
 ]
 
-TICK_S = 0.05
+TICK_S = 0.1
+"""How often a holder tells what it used and asks for what comes: two frames each time, half a millisecond of both."""
 
 
 @asynccontextmanager

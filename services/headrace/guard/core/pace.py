@@ -2,9 +2,9 @@
 
 import math
 
-AHEAD_TICKS = 5
+AHEAD_TICKS = 3
 """What is wanted ahead of time lasts for so many ticks at the present pace."""
-IDLE_TICKS = 40
+IDLE_TICKS = 20
 """A tenant without requests for so many ticks is forgotten."""
 
 
@@ -21,7 +21,7 @@ class Pace:
     def measure(self, requests: int, in_flight: int) -> None:
         """So many came in the last tick, and so many are in flight."""
         self._idle = 0 if requests or in_flight else self._idle + 1
-        self._requests = max(float(requests), self._requests * 0.7)
+        self._requests = max(float(requests), self._requests * 0.5)
         self._peak = max(in_flight, self._peak - 1 - self._peak // 16)
 
     @property
