@@ -11,7 +11,6 @@ from headrace.cache.errors import CODES
 from headrace.cache.invalidation import Invalidations
 from headrace.cache.keyfile import read_password, read_secret
 from headrace.cache.levels import Behind, Levels, Nothing
-from headrace.cache.loops import looping
 from headrace.cache.metrics import ServiceCollector
 from headrace.cache.redis_level import RedisLevel
 from headrace.cache.servicer import CacheServicer
@@ -23,6 +22,7 @@ from headrace.runtime.access import OBSERVE, OPERATE, Access, TokenVerifier
 from headrace.runtime.boundary import Boundary, TokenIdentity
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.lifecycle import metrics_endpoint
+from headrace.runtime.loops import looping
 from headrace.runtime.rpc import Caller, methods_of
 from headrace.runtime.server import Server, ServerSettings, serving
 from headrace.runtime.telemetry import Telemetry, telemetry

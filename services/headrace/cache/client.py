@@ -17,13 +17,13 @@ from headrace.cache.core.shelf import Kept
 from headrace.cache.decorator import cached
 from headrace.cache.flights import Flights
 from headrace.cache.keyfile import read_secret
-from headrace.cache.loops import looping
 from headrace.cache.metrics import ClientCollector
 from headrace.cache.near import NearCache, follow
 from headrace.cache.remote import Level, Metadata, Remote
 from headrace.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from headrace.runtime.channels import open_channel
 from headrace.runtime.clock import Clock
+from headrace.runtime.loops import looping
 from headrace.runtime.telemetry import Telemetry
 
 __all__ = [

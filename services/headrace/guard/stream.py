@@ -72,7 +72,8 @@ class LeaseStream:
         self._closing = True
         self._waiting.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), FAREWELL_S)
+            async with asyncio.timeout(FAREWELL_S):
+                await self._ended.wait()
 
     async def run(self) -> None:
         """Until it was closed, or is cancelled."""

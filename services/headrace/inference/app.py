@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from headrace.cache.client import AnswerKeys, caching
+from headrace.cache.client import AnswerKeys, caching, read_secret
 from headrace.guard.client import CODES as GUARD_CODES
 from headrace.guard.client import LeaseHolder, Unlimited, holding_leases
 from headrace.inference import rest_servicer, servicer
@@ -162,6 +162,6 @@ async def _neighbours(
                 ttl_s=settings.cache_ttl_s,
             )
         )
-        keys = AnswerKeys(settings.cache_key.read_bytes())
+        keys = AnswerKeys(read_secret(settings.cache_key, "HEADRACE_INFERENCE_CACHE_KEY_FILE"))
         answers = Answers(cached, keys, settings.cache_ttl_s, observed.tracer)
     return Neighbours(admission, usage, answers)

@@ -101,7 +101,8 @@ class Forwarder:
     async def _reached(self) -> None:
         """Returns when there is a connection, however long that takes."""
         try:
-            await asyncio.wait_for(self._channel.channel_ready(), AWAY_S)
+            async with asyncio.timeout(AWAY_S):
+                await self._channel.channel_ready()
         except TimeoutError:
             log.warning("a receiver of spans is out of reach", receiver=self._receiver)
             await self._channel.channel_ready()

@@ -98,7 +98,8 @@ class HotIngress:
             connection.close_idle()
         if service.connections:
             with suppress(TimeoutError):
-                await asyncio.wait_for(service.empty.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    await service.empty.wait()
         for connection in list(service.connections):
             connection.shut()
         if service.tasks:
