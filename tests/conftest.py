@@ -1,5 +1,6 @@
 """Fixtures that cost too much to make for each test: meshes and foreign clients."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +15,11 @@ from tests.support.node import node as find_node
 from tests.support.requests import Linear
 
 MeshOf = Callable[[MeshOptions], Mesh]
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs behind it with SIGINT ignored, and so would every process that a test interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
