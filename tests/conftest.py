@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.grpcurl import grpcurl as fetch_grpcurl
 from tests.support.mesh import Mesh, MeshOptions, running_mesh
@@ -18,8 +19,12 @@ MeshOf = Callable[[MeshOptions], Mesh]
 
 
 def pytest_configure() -> None:
-    """A shell starts what runs behind it with SIGINT ignored, and so would every process that a test interrupts."""
+    """What holds for every test, wherever it runs."""
+    # A shell starts what runs behind it with SIGINT ignored, and so would every process that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # No test asserts on time: a busy machine takes an example longer than Hypothesis's 200 ms.
+    settings.register_profile("headrace", deadline=None)
+    settings.load_profile("headrace")
 
 
 @pytest.fixture(scope="session")
