@@ -34,9 +34,9 @@ class Recorder(Unmetered):
         self._room = room
         self._price = price
 
-    def reserve(self) -> bool:
-        """Whether there is room beside what is kept."""
-        if self.reserved + len(self.events) >= self._room:
+    def reserve(self, *, spare: bool = False) -> bool:
+        """Whether there is room beside what is kept; there always is spare room."""
+        if not spare and self.reserved + len(self.events) >= self._room:
             return False
         self.reserved += 1
         return True
@@ -53,9 +53,10 @@ class Recorder(Unmetered):
 
 
 class Shelf:
-    """Answers by key. `level` is where it says that it found them."""
+    """Answers by key. `shared`: each was worked out by somebody else's request."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        self._shared = shared
         self.near_answers: dict[bytes, bytes] = {}
         self.answers: dict[bytes, bytes] = {}
         self.asked: list[bytes] = []
@@ -80,7 +81,7 @@ class Shelf:
             return Found(self.answers[key], "memory")
         value, made = await compute()
         self.answers[key] = value
-        return Found(value, "miss", made=made)
+        return Found(value, "miss", coalesced=True) if self._shared else Found(value, "miss", made=made)
 
 
 class Doorkeeper(Unlimited):

@@ -85,8 +85,8 @@ class Usage:
                 self.unanswered(ticket.call, ticket.work, UsageKind.CANCELLED, cpu_ns)
 
     def unanswered(self, call: Call, work: Work, kind: UsageKind, cpu_ns: int) -> None:
-        """Records work without an answer. Its space was given back when its caller left, so it takes its own."""
-        if self._log.reserve():
+        """Records work without an answer. Its room was given back when its caller left, so it takes spare room."""
+        if self._log.reserve(spare=True):
             self._log.record(self._event(call, work, kind, cpu_ns))
         else:
             log.error("work not recorded: the outbox is full", model=self._model, cpu_ns=cpu_ns)

@@ -36,9 +36,12 @@ class UsageLog:
         self._books: PriceBooks | None = None
         self._written = asyncio.Event()
 
-    def reserve(self) -> bool:
-        """Room for one record; False when the outbox is full and nothing billable may be done."""
-        return self._outbox.reserve()
+    def reserve(self, *, spare: bool = False) -> bool:
+        """Room for one record; False when the outbox is full and nothing billable may be done.
+
+        `spare`: the work has been done already, so that refusing it would lose it.
+        """
+        return self._outbox.reserve(spare=spare)
 
     def cancel(self) -> None:
         """Gives the room back: there is nothing to bill."""
@@ -86,7 +89,7 @@ class Unmetered:
 
     pending = 0
 
-    def reserve(self) -> bool:
+    def reserve(self, *, spare: bool = False) -> bool:  # noqa: ARG002 - the signature of what it stands in for
         """There is always room for nothing."""
         return True
 

@@ -83,9 +83,16 @@ class Outbox:
         """Events that are written and not acknowledged."""
         return self.written - self.acknowledged
 
-    def reserve(self) -> bool:
-        """Sets room for one row aside; False when there is none."""
-        if self.written + self._reserved >= self._allocated and not self._grow():
+    def reserve(self, *, spare: bool = False) -> bool:
+        """Sets room for one row aside; False when there is none.
+
+        `spare` room is a file beyond the bound, for what can't be refused any more.
+        """
+        first = self._files[0].first - 1 if self._files else self._allocated
+        place = self.written + self._reserved
+        if place >= first + (self._max_files + spare) * FILE_ROWS:
+            return False
+        if place >= self._allocated and not self._grow():
             return False
         self._reserved += 1
         return True
@@ -153,8 +160,6 @@ class Outbox:
             os.close(descriptor)
 
     def _grow(self) -> bool:
-        if len(self._files) >= self._max_files:
-            return False
         path = self.path / f"{self._allocated + 1:020d}.rows"
         try:
             file = _allocated(self._allocated + 1, path)

@@ -49,10 +49,10 @@ class OddMetering(MeteringServiceServicer):
             yield RecordResponse(acknowledged_sequence=request.first_sequence + len(request.batch.kinds) - 1)
 
     async def QueryCost(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
+        """Declared by the contract; a sender never asks."""
 
     async def GetPriceBook(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
+        """Likewise."""
 
 
 @asynccontextmanager

@@ -197,6 +197,29 @@ async def test_a_patient_queue_is_cut_at_the_end_of_its_delay() -> None:
     assert [batch.why for batch in seen] == ["delay"]
 
 
+async def test_a_batchs_time_is_shared_by_its_rows() -> None:
+    """Each request has its rows' share and no more, and the shares are the whole to the nanosecond."""
+    seen: list[Batch] = []
+    async with batching(Doubling(), BatchPolicy(max_batch_size=8), 1, seen.append) as batcher:
+        outcomes = await asyncio.gather(
+            *(batcher.submit(work(float(rows), rows), call(), None) for rows in (1, 2, 4))
+        )
+    (batch,) = seen
+    assert batch.executed.cpu_ns > 0
+    assert sum(outcome.cpu_ns for outcome in outcomes) == batch.executed.cpu_ns
+    assert [outcome.cpu_ns * 7 // batch.executed.cpu_ns for outcome in outcomes] == pytest.approx(
+        [1, 2, 4], abs=1
+    )
+
+
+async def test_the_queues_time_begins_in_the_queue() -> None:
+    """What a request did before (its limits, its look-ups) is no time in the queue."""
+    async with batching(Doubling()) as batcher:
+        early = Call("/test", {}, ANONYMOUS, CLOCK.monotonic() - 1000.0)
+        outcome = await batcher.submit(work(1.0), early, None)
+    assert 0 <= outcome.queue_ns < 999e9
+
+
 async def test_closing_answers_those_who_wait() -> None:
     """Nobody hangs on a batcher that goes."""
     gate = threading.Event()

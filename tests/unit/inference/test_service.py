@@ -45,12 +45,20 @@ class Replica:
     statistics: Statistics
 
     async def infer(
-        self, number: float = 1.0, metadata: Mapping[str, str | bytes] | None = None
+        self,
+        number: float = 1.0,
+        metadata: Mapping[str, str | bytes] | None = None,
+        *,
+        tenant: str = "acme",
+        **parameters: int,
     ) -> tuple[list[float], dict[str, str]]:
-        call = Call("/test", metadata or {}, Caller("acme", frozenset()), CLOCK.monotonic())
-        data = await self.service.infer(request(number), call, encoded)
-        message = ModelInferResponse.FromString(data)
-        return np.frombuffer(message.raw_output_contents[0], np.float32).tolist(), dict(call.trailing)
+        call = Call("/test", metadata or {}, Caller(tenant, frozenset()), CLOCK.monotonic())
+        message = request(number)
+        for name, value in parameters.items():
+            message.parameters[name].int64_param = value
+        data = await self.service.infer(message, call, encoded)
+        answer = ModelInferResponse.FromString(data)
+        return np.frombuffer(answer.raw_output_contents[0], np.float32).tolist(), dict(call.trailing)
 
 
 def encoded(done: Inference) -> bytes:
@@ -71,10 +79,12 @@ async def replica(
     gate: threading.Event | None = None,
     door: Doorkeeper | None = None,
     usage: Recorder | None = None,
+    digest: str = "digest",
+    shelf: Shelf | None = None,
 ) -> AsyncIterator[Replica]:
     telemetry, _ = quiet()
     backend = Doubling(gate=gate)
-    door, usage, shelf = door or Doorkeeper(), usage or Recorder(price=5), Shelf()
+    door, usage, shelf = door or Doorkeeper(), usage or Recorder(price=5), shelf or Shelf()
     recorded = Usage(usage, CLOCK, "doubling", "1")
     observe: Callable[[Batch], None] = recorded.executed
     model = Model(
@@ -88,7 +98,7 @@ async def replica(
         Statistics("doubling", "1", InferenceMetrics(telemetry.registry)),
         recorded,
         30.0,
-        "digest",
+        digest,
         cacheable,
     )
     answers = Answers(shelf, AnswerKeys(b"s" * 32), 60.0)
@@ -157,12 +167,45 @@ async def test_a_caller_may_opt_out(control: str) -> None:
     assert one.shelf.asked == []
 
 
-async def test_other_inputs_have_another_key() -> None:
-    """And so has every parameter, but for those that say when an answer is wanted."""
-    async with replica(cacheable=True) as one:
+async def test_a_key_holds_all_that_an_answer_depends_on() -> None:
+    """Tenant, files of the version, inputs, parameters; not those that say when an answer is wanted."""
+    shelf = Shelf()
+    async with replica(cacheable=True, shelf=shelf) as one:
         await one.infer(3.0)
         await one.infer(4.0)
-    assert len(set(one.shelf.asked)) == 2
+        await one.infer(3.0, tenant="other")
+        await one.infer(3.0, temperature=1)
+    async with replica(cacheable=True, shelf=shelf, digest="other files") as one:
+        await one.infer(3.0)
+    assert len(set(shelf.asked)) == 5
+    async with replica(cacheable=True, shelf=shelf) as one:
+        await one.infer(3.0, timeout=1_000_000, priority=2)
+    assert len(set(shelf.asked)) == 5
+
+
+async def test_what_others_may_wait_for_is_not_bound_by_one_callers_deadline() -> None:
+    """One microsecond is over before the batch is cut; the cache's own waiters leave at theirs."""
+    async with replica(cacheable=True) as one:
+        values, _ = await one.infer(3.0, timeout=1)
+    assert values == [6.0, 6.0]
+
+
+async def test_who_shares_anothers_work_is_billed_as_that() -> None:
+    """No compute of its own, and told from a cache's hit."""
+    async with replica(cacheable=True, shelf=Shelf(shared=True)) as one:
+        _, told = await one.infer(3.0)
+    assert told["headrace-cache"] == "miss"
+    assert [(event.kind, event.cpu_ns) for event in one.usage.events] == [(UsageKind.COALESCED, 0)]
+
+
+async def test_a_key_that_stood_for_another_request_is_refused_before_anything_is_spent() -> None:
+    """The second request is neither admitted nor executed."""
+    key = {"idempotency-key": "k"}
+    async with replica() as one:
+        await one.infer(1.0, key)
+        with pytest.raises(HeadraceError, match="IDEMPOTENCY_KEY_INVALID"):
+            await one.infer(2.0, key)
+    assert (len(one.backend.runs), one.door.endings) == (1, [Outcome.SUCCESS])
 
 
 async def test_a_refusal_costs_nothing() -> None:

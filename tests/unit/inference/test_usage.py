@@ -70,6 +70,17 @@ def test_a_client_key_stands_for_one_request() -> None:
     assert refused.value.reason == "IDEMPOTENCY_KEY_INVALID"
 
 
+def test_a_client_keys_digest_is_of_its_model_too() -> None:
+    """The same tensors to another model are another request."""
+    digests = []
+    for model in ("linear", "linear-cached"):
+        recorder = Recorder()
+        recorded = Usage(recorder, SetClock(), model, "1")
+        recorded.unanswered(call({"idempotency-key": "k"}), work(), UsageKind.FAILED, 0)
+        digests.append(recorder.events[0].digest)
+    assert digests[0] != digests[1]
+
+
 @pytest.mark.parametrize("key", ["", "k" * (MAX_KEY_BYTES + 1)])
 def test_a_key_that_is_none_is_refused(key: str) -> None:
     """Empty, or longer than the ledger keeps."""

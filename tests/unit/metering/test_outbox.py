@@ -54,6 +54,22 @@ def test_a_full_outbox_takes_no_reservation(outbox: Outbox) -> None:
     assert not outbox.reserve()
 
 
+def test_work_that_is_done_finds_spare_room(outbox: Outbox) -> None:
+    """A file beyond the bound, for what can't be refused any more; what can be is refused meanwhile and afterwards."""
+    write(outbox, 2 * FILE_ROWS)
+    assert not outbox.reserve()
+    for _ in range(FILE_ROWS):
+        assert outbox.reserve(spare=True)
+        outbox.append(event(cpu_ns=outbox.written + 1), 1)
+        assert not outbox.reserve()
+    assert not outbox.reserve(spare=True)
+    assert outbox.read(3 * FILE_ROWS, 9)["cpu_ns"].tolist() == [3 * FILE_ROWS]
+    outbox.acknowledge(FILE_ROWS)
+    assert not outbox.reserve()
+    outbox.acknowledge(2 * FILE_ROWS)
+    assert outbox.reserve()
+
+
 def test_acknowledged_files_make_room(outbox: Outbox) -> None:
     """A file goes when all of its rows are confirmed, not earlier; numbers go on."""
     write(outbox, 2 * FILE_ROWS)

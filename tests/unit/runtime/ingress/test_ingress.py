@@ -37,6 +37,20 @@ async def test_requests_follow_each_other_on_one_connection(tmp_path: Path) -> N
         assert bench.ingress.reserved_bytes == 0
 
 
+async def test_a_handler_knows_the_size_of_its_request(tmp_path: Path) -> None:
+    """The message as it came, without its prefix: what its bytes cost is told from it."""
+    sizes: list[int] = []
+
+    async def handler(_: ModelInferRequest, call: Call) -> Answer:
+        sizes.append(call.request_bytes)
+        return b""
+
+    async with serving(tmp_path, handler) as bench:
+        client = await bench.client()
+        await client.call(request("one"))
+    assert sizes == [len(ModelInferRequest(id="one").SerializeToString())]
+
+
 async def test_metadata_goes_both_ways(tmp_path: Path) -> None:
     """The handler sees the request's metadata, decoded; its own leaves before and after the answer."""
 

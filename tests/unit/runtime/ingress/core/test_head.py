@@ -37,6 +37,9 @@ def test_binary_metadata_is_decoded(data: bytes, padded: bool) -> None:
 def test_metadata_reads_as_a_mapping() -> None:
     """Texts are texts, absent names are absent."""
     metadata = RequestMetadata({b"a": b"1", b"b": b"2"})
+    assert "a" in metadata
+    assert "c" not in metadata
+    assert (metadata.get("a"), metadata.get("c"), metadata.get("c", "3")) == ("1", None, "3")
     assert dict(metadata) == {"a": "1", "b": "2"}
     assert metadata.get("c") is None
     assert len(metadata) == 2

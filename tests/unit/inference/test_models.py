@@ -1,0 +1,59 @@
+"""What a replica knows of a model from its folder."""
+
+from pathlib import Path
+
+import pytest
+
+from headrace.inference.demo.catalogue import demo_models
+from headrace.inference.demo.layout import lay_out
+from headrace.inference.models import Loader, Surroundings, serving_models
+from headrace.metering.client import Unmetered
+from headrace.runtime.clock import SystemClock
+from headrace.runtime.telemetry import quiet
+
+LINEARS = ("linear", "linear-cached")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The two small demo models."""
+    lay_out(tmp_path, models=[model for model in demo_models() if model.name in LINEARS])
+    return tmp_path
+
+
+def digest(repository: Path, model: str = "linear") -> str:
+    """As a replica that starts now has it."""
+    return Loader(repository, {}).load(model).digest
+
+
+def test_the_digest_changes_with_the_files_and_the_configuration(repository: Path) -> None:
+    """Cached answers of other weights, or of another configuration, are not found."""
+    found = digest(repository)
+    assert digest(repository) == found
+    config = repository / "linear" / "config.pbtxt"
+    config.write_text(config.read_text() + 'parameters { key: "a" value { string_value: "b" } }')
+    configured = digest(repository)
+    (repository / "linear" / "1" / "weights.bin").write_bytes(b"1")
+    filled = digest(repository)
+    (repository / "linear" / "1" / "weights.bin").write_bytes(b"2")
+    assert len({found, configured, filled, digest(repository)}) == 4
+
+
+async def test_only_models_that_say_so_are_cached(repository: Path) -> None:
+    """Triton's `response_cache { enable: true }`."""
+    telemetry, _ = quiet()
+    around = Surroundings(1, telemetry, Unmetered(), SystemClock(), "inference-0")
+    async with serving_models(Loader(repository, {}), around) as models:
+        assert {name: models.find(name, "").cacheable for name in LINEARS} == {
+            "linear": False,
+            "linear-cached": True,
+        }
+
+
+def test_the_digest_holds_the_model_behind_another(repository: Path) -> None:
+    """A text model answers what its encoder answers: with another encoder it is another model."""
+    config = repository / "linear-cached" / "config.pbtxt"
+    config.write_text(config.read_text() + 'parameters { key: "encoder" value { string_value: "linear" } }')
+    before = digest(repository, "linear-cached")
+    (repository / "linear" / "1" / "weights.bin").write_bytes(b"1")
+    assert digest(repository, "linear-cached") != before
