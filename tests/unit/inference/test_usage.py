@@ -90,8 +90,8 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
 
 
 def test_what_gets_no_answer_is_recorded_too() -> None:
-    """In space of its own: the request's was given back when its caller left."""
-    recorder = Recorder()
+    """In spare room, a full outbox's too: the work is done, and the request's own room was given back."""
+    recorder = Recorder(room=0)
     usage(recorder).unanswered(call(), work(), UsageKind.FAILED, 7)
     usage(recorder).unanswered(call(), work(), UsageKind.CANCELLED, 8)
     assert [(event.kind, event.code, event.cpu_ns) for event in recorder.events] == [
