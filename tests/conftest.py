@@ -2,7 +2,8 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,16 +39,20 @@ def mesh() -> Iterator[Mesh]:
 def mesh_of(mesh: Mesh) -> Iterator[MeshOf]:
     """Meshes with options, each once in a session, with the models that the first one built."""
     meshes: dict[str, Mesh] = {}
-    with ExitStack() as stack:
+    running: list[AbstractContextManager[Mesh]] = []
 
-        def get(options: MeshOptions) -> Mesh:
-            key = repr(options)
-            if key not in meshes:
-                copied = replace(options, models_from=mesh.state_dir / "models")
-                meshes[key] = stack.enter_context(running_mesh(copied))
-            return meshes[key]
+    def get(options: MeshOptions) -> Mesh:
+        key = repr(options)
+        if key not in meshes:
+            one = running_mesh(replace(options, models_from=mesh.state_dir / "models"))
+            meshes[key] = one.__enter__()
+            running.append(one)
+        return meshes[key]
 
-        yield get
+    yield get
+    # At the same time: the end of each is mostly waiting, and there are eight of them.
+    with ThreadPoolExecutor(len(running) or 1) as threads:
+        list(threads.map(lambda one: one.__exit__(None, None, None), running))
 
 
 @pytest.fixture(scope="session")
