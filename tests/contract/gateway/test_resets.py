@@ -12,8 +12,8 @@ from tests.contract.gateway.edge import INFER, Edge, edge_of, raw
 from tests.contract.gateway.replica import Reply, Seen, echo
 from tests.support.waiting import eventually
 
-AT_ONCE = 50
-"""Fewer than the streams of a connection."""
+AT_ONCE, STREAMS = 50, 100
+"""Calls in flight in these tests, and as many as a connection may have."""
 
 HTTP2_CODEC_RESETS = 1_000
 PREMATURE_RESETS = 250
@@ -55,22 +55,24 @@ def arrived(edge: Edge, count: int, calls: "Sequence[grpc.CallFuture[bytes]]") -
     return not any(call.done() for call in calls)
 
 
-def connections(edge: Edge) -> int:
-    return edge.stats("edge.downstream_cx_total")["http.edge.downstream_cx_total"]
+def cut_off(edge: Edge) -> int:
+    """Connections that a guard against resets closed: the codec's, or Envoy's own."""
+    stats = edge.stats("edge.downstream_(cx_protocol_error|rq_too_many_premature_resets)")
+    return sum(stats.values())
 
 
 def test_giving_up_touches_nobody_else(patient: Edge) -> None:
     """A call in flight outlives 1,500 that are given up beside it, and the connection answers the next."""
     count = HTTP2_CODEC_RESETS + 2 * PREMATURE_RESETS
-    before = connections(patient)
+    before = cut_off(patient)
     with patient.channel() as channel:
         metadata = tuple(patient.bearer().items())
         beside = raw(channel, INFER).future(b"wait", metadata=metadata, timeout=30)
         assert give_up(patient, channel, count) == count
-        assert not beside.done()
         assert raw(channel, INFER)(b"hello", metadata=metadata, timeout=5) == b"hello"
+        assert not beside.done()
+        assert cut_off(patient) == before
         beside.cancel()
-    assert connections(patient) == before + 1
 
 
 def test_a_flood_is_cut_off() -> None:
@@ -81,8 +83,9 @@ def test_a_flood_is_cut_off() -> None:
             begun = time.monotonic()
             given_up = give_up(edge, channel, 2000)
             refilled = 10 * (time.monotonic() - begun)
-            # Two rounds late at the most: the one that is cut off, and the one that finds it out.
-            assert 100 <= given_up <= 100 + refilled + 2 * AT_ONCE
+            # Late by two rounds at the most (the one that is cut off, the one that finds it out), and
+            # by the streams of a connection: a busy client may still have their resets to send.
+            assert 100 <= given_up <= 100 + refilled + 2 * AT_ONCE + STREAMS
         with edge.channel() as another:
             metadata = tuple(edge.bearer().items())
             assert raw(another, INFER)(b"hello", metadata=metadata, timeout=5) == b"hello"
