@@ -13,7 +13,7 @@ from headrace.guard.core.breakers import Breakers
 from headrace.guard.core.leases import Leases
 from headrace.guard.errors import CODES
 from headrace.guard.guard import Guard
-from headrace.guard.metrics import GuardMetrics
+from headrace.guard.metrics import BreakerCollector, GuardMetrics
 from headrace.guard.revoked import RevokedList
 from headrace.guard.servicer import GuardServicer
 from headrace.guard.settings import Settings
@@ -63,6 +63,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
             incarnation=uuid.uuid4().hex,
             holders_changed=keeping.note,
         )
+        BreakerCollector(guard.breakers, observed.registry)
         known = RevokedTokens(clock)
 
         def tell(token_ids: tuple[str, ...]) -> None:

@@ -40,6 +40,13 @@ class InferenceMetrics:
     """The service's metrics, one set a process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.request_seconds = LoopHistogram(
+            "headrace_inference_request_seconds",
+            "Time of a request from its arrival to its answer, or to its end without one (failed).",
+            ("model", "result"),
+            SECONDS_BUCKETS,
+            registry,
+        )
         self.queue_seconds = LoopHistogram(
             "headrace_inference_queue_seconds",
             "Time of a request from its arrival in the queue to the start of its batch.",
@@ -78,6 +85,8 @@ class Statistics:
         self._cache_hit = Tally()
         self._cache_miss = Tally()
         self._sizes: dict[int, BatchTally] = {}
+        self._ok_seconds = metrics.request_seconds.series(model, "ok")
+        self._failed_seconds = metrics.request_seconds.series(model, "failed")
         self._queue_seconds = metrics.queue_seconds.series(model)
         self._compute_seconds = metrics.compute_seconds.series(model)
         self._batch_rows = metrics.batch_rows.series(model)
@@ -106,6 +115,7 @@ class Statistics:
     def answered(self, ns: int) -> None:
         """Counts a request that succeeded; `ns` from arrival to answer."""
         self._success.add(ns)
+        self._ok_seconds.observe(ns * 1e-9)
 
     def looked_up(self, ns: int, *, hit: bool) -> None:
         """Counts a request that a cache was asked for; `ns` from its arrival to its answer."""
@@ -114,6 +124,7 @@ class Statistics:
     def failed(self, ns: int) -> None:
         """Counts a request that failed."""
         self._fail.add(ns)
+        self._failed_seconds.observe(ns * 1e-9)
 
     def message(self) -> ModelStatistics:
         """The contract's form."""

@@ -14,7 +14,7 @@ import numpy as np
 from headrace.metering.core.batch import Batch, Flags, Ints
 from headrace.metering.core.entries import Entry, entries_of
 from headrace.metering.core.prices import PriceBook, PriceBooks
-from headrace.metering.core.pricing import priced
+from headrace.metering.core.pricing import Priced, priced
 from headrace.metering.core.sequence import placed
 from headrace.metering.keys import KeyIndex
 from headrace.metering.schema import LedgerUnusable, opened
@@ -40,7 +40,8 @@ class Recorded:
     """What became of a recording: all up to `watermark` is stored, `events` of it newly.
 
     `repeated` events were stored before, `lost` ones will never come, and
-    `unpaid` new ones are on the waste account.
+    `unpaid` new ones are on the waste account. `paid` is what tenants pay for the
+    new ones, in nano-units of each currency.
     """
 
     watermark: int
@@ -48,6 +49,7 @@ class Recorded:
     repeated: int = 0
     lost: int = 0
     unpaid: int = 0
+    paid: tuple[tuple[str, int], ...] = ()
 
 
 class Ledger:
@@ -116,7 +118,16 @@ class Ledger:
             (recording.source, recording.incarnation, last),
         )
         unpaid = len(batch) - int(np.count_nonzero(costs.charged))
-        return Recorded(last, len(batch), place.skip, place.lost, unpaid)
+        return Recorded(last, len(batch), place.skip, place.lost, unpaid, self._paid(costs))
+
+    def _paid(self, costs: Priced) -> tuple[tuple[str, int], ...]:
+        sums: dict[str, int] = {}
+        for version in np.unique(costs.version).tolist():
+            book = self.books.get(version)
+            assert book is not None  # `priced` took it
+            nanos = int(costs.paid[costs.version == version].sum())
+            sums[book.currency] = sums.get(book.currency, 0) + nanos
+        return tuple(sums.items())
 
     def _watermark(self, recording: Recording) -> int:
         found = self._db.execute(

@@ -24,6 +24,12 @@ class MeteringMetrics:
             "Stored events on the waste account: failed, or billed before.",
             registry=registry,
         )
+        self.paid = Counter(
+            "headrace_metering_paid_nanos",
+            "What tenants pay for the stored events, in nano-units of the currency (exact up to 9 million units).",
+            ("currency",),
+            registry=registry,
+        )
         self.lost = Counter(
             "headrace_metering_events_lost",
             "Events that a source had and will never send: lost with the power, or with a restored ledger.",

@@ -111,6 +111,8 @@ class LedgerWriter:
         self._metrics.repeated.inc(result.repeated)
         self._metrics.unpaid.inc(result.unpaid)
         self._metrics.lost.inc(result.lost)
+        for currency, nanos in result.paid:
+            self._metrics.paid.labels(currency).inc(nanos)
 
     def _tidy(self) -> None:
         now = self._clock.monotonic()

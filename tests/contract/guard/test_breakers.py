@@ -93,3 +93,19 @@ async def test_the_probe_of_a_replica_that_died_is_not_waited_for(guard: Running
             assert await ended(two, "wide", "bad", Outcome.SUCCESS) == "BREAKER_OPEN"
         await asyncio.sleep(1.0)  # the lease's time to live, and that of a denied probe
         assert await ended(two, "wide", "bad", Outcome.SUCCESS) == "ok"
+
+
+async def test_metrics_name_each_model_that_is_left_alone(guard: Running, join: Join) -> None:
+    """By its state; a model that never failed is not among them."""
+
+    def told(model: str, state: str) -> float | None:
+        labels = {"model": model, "state": state}
+        return guard.telemetry.registry.get_sample_value("headrace_guard_breaker_state", labels)
+
+    async with join("r1") as one:
+        await joined(guard, 1)
+        for _ in range(5):
+            assert told("bad", "open") is None
+            await ended(one, "wide", "bad", Outcome.FAILURE)
+        await asyncio.sleep(0.05)
+        assert (told("bad", "open"), told("bad", "closed"), told("good", "closed")) == (1, None, None)

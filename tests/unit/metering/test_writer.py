@@ -76,3 +76,15 @@ async def test_a_batch_whose_caller_left_is_let_go(
     db = sqlite3.connect(tmp_path / "ledger.sqlite3")
     assert db.execute("SELECT count(*) FROM segments").fetchone() == (0,)
     db.close()
+
+
+async def test_what_tenants_pay_is_counted_once(ledger: Ledger) -> None:
+    """In nano-units of the book's currency; a batch that comes again counts nothing."""
+    metrics = MeteringMetrics(CollectorRegistry())
+    writer = LedgerWriter(ledger, metrics, SystemClock())
+    writer.start()
+    for _ in range(2):
+        await writer.record(recording([event(), event(tenant="umbrella")]))
+    writer.close()
+    ledger.close()
+    assert metrics.paid.labels("USD")._value.get() == 2 * 1_000_011
