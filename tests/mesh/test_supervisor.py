@@ -124,6 +124,7 @@ def test_private_files(mesh: Running) -> None:
         state.outbox,
         state.metering,
         state.guard,
+        state.scaling,
     ):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     secrets = (

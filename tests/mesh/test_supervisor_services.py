@@ -1,4 +1,4 @@
-"""What the supervisor does for valkey, cache, guard and metering."""
+"""What the supervisor does for valkey, cache, guard, metering and scaling."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.mesh
 
 OFF = "limits: {enabled: false}\ncache: {enabled: false}\nmetering: {enabled: false}\n"
 ROW = "x=[[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]]"
-SERVICES = ("valkey", "cache", "guard", "metering")
+SERVICES = ("valkey", "cache", "guard", "metering", "scaling")
 
 
 def infer(place: Place) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_everything_off(place: Place) -> None:
     """What is switched off has no process; requests are answered, with no cost and no limits to show."""
     place.configure(OFF)
     place.up()
-    assert set(processes(place)) == {"gateway", "inference-0", "insight"}
+    assert set(processes(place)) == {"gateway", "inference-0", "insight", "scaling"}
     answer = infer(place)
     assert (answer["cost"], answer["cache"]) == (None, None)
     for command in ("cost", "limits", "breakers"):
@@ -87,7 +87,7 @@ def test_everything_off(place: Place) -> None:
 
 @pytest.mark.chaos
 def test_order_of_the_end(place: Place) -> None:
-    """The gateway ends first, then the replicas, then those whom they told what they did; whom these need, last."""
+    """Scaling ends first, then the gateway, the replicas, then those whom they told what they did; whom these need, last."""
     place.up()
     before = processes(place)
     with going_down(place), held(before["cache"]["pid"]):
@@ -95,9 +95,9 @@ def test_order_of_the_end(place: Place) -> None:
         assert psutil.pid_exists(before["valkey"]["pid"])
         assert psutil.pid_exists(before["insight"]["pid"])
     order = ended(place)
-    assert order[:2] == ["gateway", "inference-0"]
-    assert set(order[2:5]) == {"cache", "guard", "metering"}
-    assert set(order[5:]) == {"valkey", "insight"}
+    assert order[:3] == ["scaling", "gateway", "inference-0"]
+    assert set(order[3:6]) == {"cache", "guard", "metering"}
+    assert set(order[6:]) == {"valkey", "insight"}
 
 
 @pytest.mark.chaos

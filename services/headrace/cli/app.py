@@ -48,7 +48,7 @@ def up(
     state_dir: StateDirOption = STATE_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Start the mesh: gateway, inference replicas, cache, guard, metering, insight."""
+    """Start the mesh: gateway, inference replicas, cache, guard, metering, scaling, insight."""
     from headrace.cli import up as command
     from headrace.cli.mesh import state_of
 

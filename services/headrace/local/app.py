@@ -94,7 +94,7 @@ def configuration(settings: LocalSettings) -> Config:
     if settings.port is not None:
         config = _changed(config, "gateway", port=settings.port)
     if settings.port == 0:
-        for section in ("inference", "insight", "limits", "metering"):
+        for section in ("inference", "insight", "limits", "metering", "scaling"):
             config = _changed(config, section, port=0)
         config = _changed(config, "cache", port=0, valkey_port=0)
     if settings.replicas is not None:

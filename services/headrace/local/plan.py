@@ -20,6 +20,7 @@ from headrace.local.statedir import StateDir
 
 GATEWAY, INFERENCE, INSIGHT = "gateway", "inference", "insight"
 CACHE, GUARD, METERING, VALKEY = "cache", "guard", "metering", "valkey"
+SCALING = "scaling"
 INHERITED = (
     "PATH",
     "HOME",
@@ -144,6 +145,14 @@ class Plan:
         defaults = {"HEADRACE_METERING_PRICES": msgspec.json.encode(prices).decode()} if prices else {}
         return self._neighbour(METERING, "metering.port", port, defaults, fixed)
 
+    def scaling_spec(self, port: int) -> Spec:
+        """Tells the gateway which replicas there are; the supervisor starts and stops them for it."""
+        fixed = {
+            "HEADRACE_SCALING_STORE": str(self.state.scaling),
+            "HEADRACE_SCALING_SUPERVISOR": f"unix:{self.state.supervisor_socket}",
+        }
+        return self._neighbour(SCALING, "scaling.port", port, {}, fixed)
+
     def valkey_spec(self, port: int, server: Path) -> Spec:
         """The cache's second level; reads the files of `secret_files.write_valkey`."""
         return Spec(
@@ -160,7 +169,10 @@ class Plan:
     def neighbours(self, free: Callable[[int], int]) -> list[Spec]:
         """Every process besides the gateway and the replicas; `free` gives the first of some free ports."""
         section = self.config
-        specs = [self.insight_spec(section.insight.port or free(2))]
+        specs = [
+            self.insight_spec(section.insight.port or free(2)),
+            self.scaling_spec(section.scaling.port or free(2)),
+        ]
         if self.runs(GUARD):
             specs.append(self.guard_spec(section.limits.port or free(2)))
         valkey_port = section.cache.valkey_port or free(1)

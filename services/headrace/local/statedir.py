@@ -66,6 +66,10 @@ class StateDir:
         return self.root / "metering"
 
     @property
+    def scaling(self) -> Path:
+        return self.root / "scaling"
+
+    @property
     def outbox(self) -> Path:
         return self.root / "outbox"
 
@@ -160,6 +164,7 @@ def prepare(state: StateDir) -> None:
         state.envoy,
         state.guard,
         state.metering,
+        state.scaling,
         state.outbox,
         state.valkey,
     ):

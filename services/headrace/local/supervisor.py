@@ -13,7 +13,18 @@ from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import SERVING, State
 from headrace.local.errors import StartFault, process_not_found, process_state
 from headrace.local.kept import Kept, Patience
-from headrace.local.plan import CACHE, GATEWAY, GUARD, INFERENCE, INSIGHT, METERING, VALKEY, Plan, Spec
+from headrace.local.plan import (
+    CACHE,
+    GATEWAY,
+    GUARD,
+    INFERENCE,
+    INSIGHT,
+    METERING,
+    SCALING,
+    VALKEY,
+    Plan,
+    Spec,
+)
 from headrace.local.ports import FreePorts, holder, is_free
 from headrace.local.probes import EnvoyAdmin, HealthProbe, Probe, ValkeyProbe
 from headrace.local.secret_files import write_valkey
@@ -76,7 +87,7 @@ class Supervisor:
     async def start(self, models: asyncio.Task[None]) -> None:
         """Starts all and returns when a request can be answered.
 
-        Replicas wait for `models`; the others come up meanwhile. Raises
+        Replicas wait for `models`, the gateway for scaling; the others come up meanwhile. Raises
         StartFault, or START_FAILED of a process.
         """
         gateway.write(self._gateway)
@@ -91,8 +102,12 @@ class Supervisor:
         kept = [self._keep(spec) for spec in (*neighbours, *replicas, edge)]
         try:
             async with asyncio.TaskGroup() as starting:
+                scaling = starting.create_task(self._started(self.processes[SCALING]))
+                # The gateway asks scaling for the replicas before it listens.
+                after = {GATEWAY: scaling, INFERENCE: models}
                 for process in kept:
-                    starting.create_task(self._started(process, models if process.spec.endpoint else None))
+                    if process.spec.service != SCALING:
+                        starting.create_task(self._started(process, after.get(process.spec.service)))
         except ExceptionGroup as failed:  # the first one cancelled the others
             raise failed.exceptions[0] from None
         await self._acknowledged()
@@ -138,12 +153,13 @@ class Supervisor:
         return process
 
     async def stop_all(self) -> None:
-        """The gateway when its requests are done, then the replicas, then whom they told what they did.
+        """Scaling and the gateway when its requests are done, then the replicas, then whom they told what they did.
 
-        Usage that dead replicas left is booked before metering goes. Insight is among the last: it takes the spans of
+        Scaling must start none any more. Usage that dead replicas left is booked before metering goes. Insight is among the last: it takes the spans of
         all that make any.
         """
         self._stopping = True
+        await self._stop_together(lambda spec: spec.service == SCALING)
         for process in self._of(lambda spec: spec.service == GATEWAY):
             serving = process.state in SERVING
             await process.stop(self._finished() if serving else None)
@@ -195,9 +211,9 @@ class Supervisor:
         self.processes[spec.name] = process
         return process
 
-    async def _started(self, process: Kept, models: asyncio.Task[None] | None = None) -> None:
-        if models is not None:
-            await asyncio.shield(models)  # one failed start must not cancel it for its owner
+    async def _started(self, process: Kept, after: asyncio.Task[None] | None = None) -> None:
+        if after is not None:
+            await asyncio.shield(after)  # one failed start must not cancel it for its owner
         process.begin()
         self._tasks.create_task(process.keep(), name=process.spec.name)
         await process.healthy()

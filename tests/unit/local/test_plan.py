@@ -15,6 +15,7 @@ from headrace.local.plan import Plan
 from headrace.local.statedir import StateDir
 from headrace.metering.settings import Settings as MeteringSettings
 from headrace.runtime.telemetry import TelemetrySettings
+from headrace.scaling.settings import Settings as ScalingSettings
 
 STATE = StateDir(Path("/s"))
 
@@ -110,6 +111,7 @@ def test_neighbours() -> None:
         "valkey": (9250,),
         "cache": (9200, 9201),
         "metering": (9400, 9401),
+        "scaling": (9500, 9501),
     }
     settings = InferenceSettings.read(plan().replica_spec(0, 9100).env)
     assert (settings.guard, settings.cache, settings.metering) == (
@@ -136,7 +138,7 @@ def test_everything_off() -> None:
     """The replica then has no limits, no cache and no bill: its settings are empty."""
     made = plan("limits: {enabled: false}\ncache: {enabled: false}\nmetering: {enabled: false}")
     settings = InferenceSettings.read(made.replica_spec(0, 9100).env)
-    assert names(made) == ["insight"]
+    assert names(made) == ["insight", "scaling"]
     assert (settings.guard, settings.cache, settings.metering) == ("", "", "")
 
 
@@ -148,9 +150,10 @@ def test_free_ports() -> None:
         wanted.append(count)
         return 20_000 + 10 * len(wanted)
 
-    config = "insight: {port: 0}\nlimits: {port: 0}\ncache: {port: 0, valkey_port: 0}\nmetering: {port: 0}"
+    config = "insight: {port: 0}\nlimits: {port: 0}\ncache: {port: 0, valkey_port: 0}\nmetering: {port: 0}\n"
+    config += "scaling: {port: 0}"
     specs = {spec.name: spec for spec in plan(config).neighbours(free)}
-    assert sorted(wanted) == [1, 2, 2, 2, 2]
+    assert sorted(wanted) == [1, 2, 2, 2, 2, 2]
     (valkey,) = specs["valkey"].ports
     assert CacheSettings.read(specs["cache"].env).redis == f"redis://cache@127.0.0.1:{valkey}"
 
@@ -203,14 +206,15 @@ def test_revoked_tokens() -> None:
             CacheSettings.read(made.cache_spec(1, 2).env).guard,
             MeteringSettings.read(made.metering_spec(1).env).guard,
             InsightSettings.read(made.insight_spec(1).env).guard,
+            ScalingSettings.read(made.scaling_spec(1).env).guard,
         ]
-        assert told == [target] * 3
+        assert told == [target] * 4
 
 
 def test_services_start_no_traces() -> None:
-    """Only calls that come with a sampled parent are traced in cache, guard and metering."""
+    """Only calls that come with a sampled parent are traced in cache, guard, metering and scaling."""
     for spec in plan("telemetry: {sample_ratio: 1}").neighbours(lambda _: 1):
-        if spec.name in ("cache", "guard", "metering"):
+        if spec.name in ("cache", "guard", "metering", "scaling"):
             settings = TelemetrySettings.read(spec.env)
             assert (settings.sample_ratio, settings.otlp) == (0.0, (f"unix:{STATE.insight_socket}",))
 

@@ -106,6 +106,7 @@ def ports(config: Config) -> list[tuple[str, list[int]]]:
         ("cache.port", _pair(cache.port if cache.enabled else 0)),
         ("cache.valkey_port", [valkey] if valkey else []),
         ("metering.port", _pair(metering.port if metering.enabled else 0)),
+        ("scaling.port", _pair(config.scaling.port)),
     ]
 
 

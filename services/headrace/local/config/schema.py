@@ -212,6 +212,12 @@ class Metering(Struct, frozen=True, forbid_unknown_fields=True):
     prices: list[PriceBook] = []
 
 
+class Scaling(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many replicas there are, and where the gateway finds them."""
+
+    port: Port = 9500
+
+
 class TelemetrySection(Struct, frozen=True, forbid_unknown_fields=True):
     """Where all spans go, the gateway's too.
 
@@ -232,4 +238,5 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = field(default_factory=Limits)
     cache: Cache = field(default_factory=Cache)
     metering: Metering = field(default_factory=Metering)
+    scaling: Scaling = field(default_factory=Scaling)
     telemetry: TelemetrySection = field(default_factory=TelemetrySection)

@@ -15,7 +15,12 @@ BOOK = "{version: 1, effective_time: 2026-01-31T00:00:00Z"
 BAD = [
     ("gateway: {prot: 8080}", 1, "gateway.prot", "did you mean 'port'?"),
     ("gatway: {}", 1, "gatway", "did you mean 'gateway'?"),
-    ("zebra: {}", 1, "zebra", "known here: gateway, inference, insight, limits, cache, metering, telemetry"),
+    (
+        "zebra: {}",
+        1,
+        "zebra",
+        "known here: gateway, inference, insight, limits, cache, metering, scaling, telemetry",
+    ),
     ("gateway: {port: 80800}", 1, "gateway.port", "`port: 8080`"),
     ("gateway: {port: eighty}", 1, "gateway.port", "0 to 65534"),
     ("gateway: {port: true}", 1, "gateway.port", "0 to 65534"),
@@ -69,6 +74,7 @@ BAD = [
     ("telemetry: {otlp_endpoint: ['http://h:4317']}", 1, "telemetry.otlp_endpoint[0]", "localhost:4317"),
     ("telemetry: {sample_ratio: 2}", 1, "telemetry.sample_ratio", "0 to 1"),
     ("telemetry: {sample_ratio: .nan}", 1, "telemetry.sample_ratio", "0 to 1"),
+    ("scaling: {port: 9601}", 1, "scaling.port", "further apart"),
     ("insight: {port: 9101}", 1, "insight.port", "further apart"),
     ("insight: {store_bytes: 1}", 1, "insight.store_bytes", "16777216 to"),
     ("gateway: {port: 9101}", 1, "inference.port", "further apart"),

@@ -1,0 +1,1 @@
+"""Scaling: how many replicas there are, and where the gateway finds them."""

@@ -1,0 +1,1 @@
+"""Pure modules: they take the time as an argument and return decisions."""
