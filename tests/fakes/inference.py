@@ -46,3 +46,15 @@ class Doubling:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+class TwoCores:
+    """A machine of two cores, half of whose memory is in use."""
+
+    def cores(self) -> float:
+        """Two."""
+        return 2.0
+
+    def memory(self) -> float:
+        """Half."""
+        return 0.5

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from headrace.cache.client import AnswerKeys, caching, read_secret
 from headrace.guard.client import CODES as GUARD_CODES
 from headrace.guard.client import LeaseHolder, Unlimited, holding_leases
-from headrace.inference import rest_servicer, servicer
+from headrace.inference import orca_servicer, rest_servicer, servicer
 from headrace.inference.answers import Answers
 from headrace.inference.errors import CODES as OWN_CODES
+from headrace.inference.load import metering_load
+from headrace.inference.machine import Machine
 from headrace.inference.models import Loader, Surroundings, serving_models
+from headrace.inference.orca_servicer import OrcaServicer
 from headrace.inference.rest_servicer import RestServicer
 from headrace.inference.service import InferenceService
 from headrace.inference.servicer import InferenceServicer
@@ -60,14 +63,25 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
                 Surroundings(settings.instances, observed, around.usage, clock, settings.replica),
             )
         )
+        load = await stack.enter_async_context(metering_load(models, Machine(), clock))
         service = InferenceService(
-            models, around.answers, around.admission, around.usage, observed.tracer, clock, settings.replica
+            models,
+            around.answers,
+            around.admission,
+            around.usage,
+            load,
+            observed.tracer,
+            clock,
+            settings.replica,
         )
-        methods = [
+        orca = OrcaServicer(load)
+        hot = [
             *methods_of(servicer.SERVICE, InferenceServicer(models, service)),
             *methods_of(rest_servicer.SERVICE, RestServicer(models, service)),
         ]
-        access = Access({**servicer.SCOPES, **rest_servicer.SCOPES}, around.admission.revocations)
+        methods = [*hot, *methods_of(orca_servicer.SERVICE, orca)]
+        scopes = {**servicer.SCOPES, **rest_servicer.SCOPES, **orca_servicer.SCOPES}
+        access = Access(scopes, around.admission.revocations)
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks, clock)),
             access=access,
@@ -87,7 +101,8 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
                 ),
             )
         )
-        await stack.enter_async_context(_hot_ingress(settings, methods, access, observed, clock))
+        await stack.enter_async_context(_hot_ingress(settings, hot, access, observed, clock))
+        stack.callback(orca.end)
         await server.tell(ready=True)
         yield server
 

@@ -85,7 +85,7 @@ class Batcher:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._work: queue.SimpleQueue[tuple[Cut[Ticket], float] | None] = queue.SimpleQueue()
-        self._idle = instances
+        self._instances = self._idle = instances
         self._pump_due = False
         self._delay: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -101,6 +101,11 @@ class Batcher:
     def waiting(self) -> int:
         """Requests in the queue."""
         return len(self._queue)
+
+    @property
+    def working(self) -> bool:
+        """Whether a request waits or is executed."""
+        return self._idle < self._instances or len(self._queue) > 0
 
     async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:
         """Waits for the request's answer.

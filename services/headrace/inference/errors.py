@@ -97,6 +97,26 @@ def body_invalid(field: str, problem: str) -> HeadraceError:
     )
 
 
+def field_invalid(field: str, description: str) -> HeadraceError:
+    """A field of a request beside inference that can't be served."""
+    return HeadraceError(
+        "FIELD_INVALID",
+        f"{field}: {description}",
+        {"field": field},
+        violations=(FieldViolation(field, description),),
+    )
+
+
+def streams_exhausted(most: int) -> HeadraceError:
+    """As many callers follow the replica's load as may."""
+    return HeadraceError(
+        "OVERLOADED",
+        f"{most} streams of load reports are open, which is as many as may be",
+        {"streams": str(most)},
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
 def idempotency_key_invalid(problem: str) -> HeadraceError:
     """The metadata `idempotency-key` can't be billed by."""
     return HeadraceError(

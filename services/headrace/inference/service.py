@@ -13,6 +13,7 @@ from headrace.guard.client import Outcome as Ending
 from headrace.guard.client import Permit
 from headrace.inference import errors
 from headrace.inference.answers import MODEL, Answers, Asked, Inference, asked_of
+from headrace.inference.load import LoadMeter
 from headrace.inference.models import Model, Models
 from headrace.inference.spans import guard_span
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
@@ -52,6 +53,7 @@ class InferenceService:
         answers: Answers,
         admission: Admission,
         log: UsageLog | Unmetered,
+        load: LoadMeter,
         tracer: Tracer,
         clock: Clock,
         replica: str,
@@ -60,6 +62,7 @@ class InferenceService:
         self._answers = answers
         self._admission = admission
         self._log = log
+        self._load = load
         self._tracer = tracer
         self._clock = clock
         self._replica = replica
@@ -153,6 +156,7 @@ class InferenceService:
             ("headrace-total-us", str(self._elapsed_ns(call) // 1000)),
             ("headrace-replica", self._replica),
         )
+        self._load.tell(call)
 
 
 def _checked(model: Model, request: ModelInferRequest, call: Call) -> Asked:

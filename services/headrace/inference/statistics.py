@@ -36,6 +36,15 @@ class BatchTally:
     compute_output: Tally = field(default_factory=Tally)
 
 
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """How many requests ended so far, and how long the answered ones took together, in seconds."""
+
+    answered: int
+    answered_s: float
+    failed: int
+
+
 class InferenceMetrics:
     """The service's metrics, one set a process."""
 
@@ -125,6 +134,11 @@ class Statistics:
         """Counts a request that failed."""
         self._fail.add(ns)
         self._failed_seconds.observe(ns * 1e-9)
+
+    @property
+    def requests(self) -> Requests:
+        """The requests that ended."""
+        return Requests(self._success.count, self._success.ns * 1e-9, self._fail.count)
 
     def message(self) -> ModelStatistics:
         """The contract's form."""

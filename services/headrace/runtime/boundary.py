@@ -6,7 +6,8 @@ The hot ingress is the same boundary for HTTP/1.1.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -118,7 +119,7 @@ class Boundary:
                         call.request_bytes = len(request)
                     answer = serialized(await method.handler(_request(method, request), call))
                     await _send_initial(call, context)
-                    context.set_trailing_metadata(tuple(call.trailing))
+                    context.set_trailing_metadata(_sent(call.trailing))
                     return answer
                 except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
                     rejection = rejected(_fault_of(error), self._codes)
@@ -135,7 +136,7 @@ class Boundary:
                     async for answer in method.handler(_request(method, request), call):
                         await _send_initial(call, context)
                         yield serialized(answer)
-                    context.set_trailing_metadata(tuple(call.trailing))
+                    context.set_trailing_metadata(_sent(call.trailing))
                 except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
                     rejection = rejected(_fault_of(error), self._codes)
                     outcome.code = rejection.code
@@ -215,12 +216,20 @@ def _request(method: Method, request: Any) -> Any:
 
 async def _send_initial(call: Call, context: Context) -> None:
     if call.initial:
-        await context.send_initial_metadata(tuple(call.initial))
+        await context.send_initial_metadata(_sent(call.initial))
         call.initial = []
 
 
+def _sent(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str | bytes], ...]:
+    """A handler's metadata as grpc.aio takes it: it puts `-bin` values into base64 by itself."""
+    return tuple((name, _bytes(value) if name.endswith("-bin") else value) for name, value in pairs)
+
+
+def _bytes(base64: str) -> bytes:
+    return b64decode(base64 + "=" * (-len(base64) % 4))
+
+
 async def _abort(context: Context, rejection: Rejection, call: Call) -> bytes:
-    trailing: list[tuple[str, str | bytes]] = [*call.trailing]
-    trailing.append(("grpc-status-details-bin", rejection.details))
-    await context.abort(CODES[rejection.code], rejection.message, tuple(trailing))
+    trailing = (*_sent(call.trailing), ("grpc-status-details-bin", rejection.details))
+    await context.abort(CODES[rejection.code], rejection.message, trailing)
     raise AssertionError("abort returned")

@@ -40,7 +40,8 @@ class Call:
     the client set none; `arrived` is the monotonic time at which the request
     was read in full (hot ingress) or handed over (grpc.aio). `initial` and
     `trailing` are sent with the answer; a handler appends to them. `initial`
-    leaves before the first answer. `span` is the call's server span, one that
+    leaves before the first answer. Both hold texts; the value of a `-bin` name
+    is its bytes in base64. `span` is the call's server span, one that
     records nothing when the trace is not sampled; `trace_id` is 32 lower-case
     hexadecimal digits, empty without a trace. `request_bytes` is the size of a
     unary call's message: as it came (hot ingress), or inflated (grpc.aio).

@@ -16,6 +16,7 @@ from headrace.inference.batcher import Batch, Batcher
 from headrace.inference.core.queue import BatchPolicy
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
+from headrace.inference.load import LoadMeter
 from headrace.inference.models import Model, Models
 from headrace.inference.service import InferenceService
 from headrace.inference.statistics import InferenceMetrics, Statistics
@@ -27,7 +28,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call, Caller
 from headrace.runtime.telemetry import quiet
-from tests.fakes.inference import Doubling
+from tests.fakes.inference import Doubling, TwoCores
 from tests.fakes.neighbours import Doorkeeper, Recorder, Shelf
 
 CLOCK = SystemClock()
@@ -102,9 +103,9 @@ async def replica(
         cacheable,
     )
     answers = Answers(shelf, AnswerKeys(b"s" * 32), 60.0)
-    service = InferenceService(
-        Models({"doubling": model}, {}), answers, door, usage, telemetry.tracer, CLOCK, "inference-0"
-    )
+    models = Models({"doubling": model}, {})
+    load = LoadMeter(models, TwoCores(), CLOCK)
+    service = InferenceService(models, answers, door, usage, load, telemetry.tracer, CLOCK, "inference-0")
     try:
         yield Replica(service, backend, door, usage, shelf, model.statistics)
     finally:
