@@ -104,7 +104,7 @@ def infer(
 
 @app.command()
 def trace(
-    which: Annotated[str, typer.Argument(help='"last", or a trace\'s identifier.')] = "last",
+    which: Annotated[str, typer.Argument(help='"last", or the identifier of a trace or a request.')] = "last",
     state_dir: StateDirOption = STATE_DIR,
     as_json: JsonOption = False,
 ) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from headrace.cache.client import AnswerKeys, caching, read_secret
 from headrace.guard.client import CODES as GUARD_CODES
 from headrace.guard.client import LeaseHolder, Unlimited, holding_leases
-from headrace.inference import orca_servicer, rest_servicer, servicer
+from headrace.inference import flight_servicer, orca_servicer, rest_servicer, servicer
 from headrace.inference.answers import Answers
 from headrace.inference.errors import CODES as OWN_CODES
+from headrace.inference.flight_servicer import FlightRecorderServicer
+from headrace.inference.flights import FlightRecorder
 from headrace.inference.load import metering_load
 from headrace.inference.machine import Machine
 from headrace.inference.models import Loader, Surroundings, serving_models
@@ -57,10 +59,13 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         )
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
         around = await _neighbours(settings, stack, observed, clock)
+        # Looking at flights, and at the load four times a second, must not push flights out.
+        untold = frozenset({*flight_servicer.SCOPES, *orca_servicer.SCOPES})
+        flights = FlightRecorder(settings.flights, clock, untold)
         models = await stack.enter_async_context(
             serving_models(
                 Loader(settings.repository, settings.models),
-                Surroundings(settings.instances, observed, around.usage, clock, settings.replica),
+                Surroundings(settings.instances, observed, around.usage, flights, clock, settings.replica),
             )
         )
         load = await stack.enter_async_context(metering_load(models, Machine(), clock))
@@ -79,8 +84,17 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             *methods_of(servicer.SERVICE, InferenceServicer(models, service)),
             *methods_of(rest_servicer.SERVICE, RestServicer(models, service)),
         ]
-        methods = [*hot, *methods_of(orca_servicer.SERVICE, orca)]
-        scopes = {**servicer.SCOPES, **rest_servicer.SCOPES, **orca_servicer.SCOPES}
+        methods = [
+            *hot,
+            *methods_of(orca_servicer.SERVICE, orca),
+            *methods_of(flight_servicer.SERVICE, FlightRecorderServicer(flights, settings.replica)),
+        ]
+        scopes = {
+            **servicer.SCOPES,
+            **rest_servicer.SCOPES,
+            **orca_servicer.SCOPES,
+            **flight_servicer.SCOPES,
+        }
         access = Access(scopes, around.admission.revocations)
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks, clock)),
@@ -88,6 +102,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             codes=CODES,
             telemetry=observed,
             clock=clock,
+            ends=flights,
         )
         server = await stack.enter_async_context(
             serving(
@@ -101,7 +116,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
                 ),
             )
         )
-        await stack.enter_async_context(_hot_ingress(settings, hot, access, observed, clock))
+        await stack.enter_async_context(_hot_ingress(settings, hot, access, observed, clock, flights))
         stack.callback(orca.end)
         await server.tell(ready=True)
         yield server
@@ -114,6 +129,7 @@ async def _hot_ingress(
     access: Access,
     observed: Telemetry,
     clock: Clock,
+    flights: FlightRecorder,
 ) -> AsyncIterator[None]:
     if settings.hot_socket is None:
         yield
@@ -128,6 +144,7 @@ async def _hot_ingress(
             max_message_bytes=settings.max_message_bytes,
             budget_bytes=settings.max_buffered_bytes,
         ),
+        ends=flights,
     )
     await ingress.listen(settings.hot_socket)
     try:

@@ -20,6 +20,7 @@ CODES: CodeTable = {
     (DOMAIN, EXECUTION_FAILED): grpc.StatusCode.INTERNAL,
     (DOMAIN, "BODY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
     (DOMAIN, "IDEMPOTENCY_KEY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
+    (DOMAIN, "FLIGHT_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
 }
 
 RETRY_AFTER_S = 1.0
@@ -126,3 +127,8 @@ def idempotency_key_invalid(problem: str) -> HeadraceError:
         DOMAIN,
         violations=(FieldViolation("idempotency-key", problem),),
     )
+
+
+def flight_not_found(identifier: str) -> HeadraceError:
+    """Nothing is recorded of this request that the caller may see."""
+    return _error("FLIGHT_NOT_FOUND", f"nothing is recorded of {identifier!r}", {"id": identifier})

@@ -25,6 +25,7 @@ from headrace.inference.config import (
 )
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
+from headrace.inference.flights import FlightRecorder
 from headrace.inference.settings import ModelOverride
 from headrace.inference.spans import record
 from headrace.inference.statistics import InferenceMetrics, Statistics
@@ -147,6 +148,7 @@ class Surroundings:
     instances: int
     telemetry: Telemetry
     usage: UsageLog | Unmetered
+    flights: FlightRecorder
     clock: Clock
     replica: str
 
@@ -185,6 +187,7 @@ def _serve(name: str, loaded: Loaded, around: Surroundings, metrics: InferenceMe
     def observe(batch: Batch) -> None:
         statistics.executed(batch, clock.time_ns() // 1_000_000)
         usage.executed(batch)
+        around.flights.executed(batch)
         record(around.telemetry.tracer, batch, name, around.replica, clock)
 
     return Model(

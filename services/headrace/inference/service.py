@@ -13,6 +13,7 @@ from headrace.guard.client import Outcome as Ending
 from headrace.guard.client import Permit
 from headrace.inference import errors
 from headrace.inference.answers import MODEL, Answers, Asked, Inference, asked_of
+from headrace.inference.core.flights import Progress
 from headrace.inference.load import LoadMeter
 from headrace.inference.models import Model, Models
 from headrace.inference.spans import guard_span
@@ -77,6 +78,7 @@ class InferenceService:
         if call.trace_id:
             call.trailing.append(("headrace-trace-id", call.trace_id))
         model = self._models.find(request.model_name, request.model_version)
+        call.progress = Progress(model.name)
         if call.span.is_recording():
             call.span.set_attribute("headrace.model", model.name)
         try:
@@ -95,6 +97,7 @@ class InferenceService:
         if permit is None:
             with guard_span(self._tracer, call):
                 permit = await admission.ask(tenant, model.name, asked.deadline)
+        call.progress.admitted = self._clock.monotonic()
         # A caller's mistake or leave says nothing of the model, nor does a cache's answer.
         ending = Ending.IGNORED
         try:
@@ -147,10 +150,12 @@ class InferenceService:
                 ("headrace-compute-us", str((outcome.ended_ns - outcome.started_ns) // 1000)),
                 ("headrace-batch-size", str(outcome.batch_rows)),
             )
+        call.progress.cache = done.level
         if done.level != MODEL:
             trailing.append(("headrace-cache", done.level))
             done.model.statistics.looked_up(self._elapsed_ns(call), hit=done.level != "miss")
         if cost is not None:
+            call.progress.cost = cost.total
             trailing += (("headrace-cost-nanos", str(cost.total)), ("headrace-currency", cost.currency))
         trailing += (
             ("headrace-total-us", str(self._elapsed_ns(call) // 1000)),

@@ -39,7 +39,8 @@ class InferenceSettings:
     an empty one means none: no limits, no cached answers, no bill. `outbox` is
     the directory of usage events that metering has not taken yet, `cache_key`
     the file with the secret of cache keys. `sync_timeout_ms` is how long a
-    request waits for a guard that does not answer.
+    request waits for a guard that does not answer. `flights` is how many of the
+    last requests the flight recorder keeps, 105 bytes each.
     """
 
     listen: str = "127.0.0.1:9100"
@@ -66,6 +67,7 @@ class InferenceSettings:
     outbox: Path = Path("outbox")
     outbox_events: int = 2_400_000
     outbox_sync: bool = False
+    flights: int = 100_000
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
     @classmethod
@@ -97,6 +99,7 @@ class InferenceSettings:
             outbox=reader.path("OUTBOX", None) or Path("outbox"),
             outbox_events=reader.integer("OUTBOX_EVENTS", 2_400_000, low=1, high=10**9),
             outbox_sync=reader.flag("OUTBOX_SYNC", default=False),
+            flights=reader.integer("FLIGHTS", 100_000, low=1, high=10_000_000),
             telemetry=TelemetrySettings.read(values),
         )
         reader.finish()

@@ -21,6 +21,7 @@ from headrace.runtime.access import (
     unauthenticated,
 )
 from headrace.runtime.clock import Clock
+from headrace.runtime.endings import UNRECORDED, CallEnds
 from headrace.runtime.errors import (
     CodeTable,
     HeadraceError,
@@ -93,12 +94,14 @@ class Boundary:
         codes: CodeTable,
         telemetry: Telemetry,
         clock: Clock,
+        ends: CallEnds = UNRECORDED,
     ) -> None:
         self._identity = identity
         self._access = access
         self._codes = codes
         self._telemetry = telemetry
         self._clock = clock
+        self._ends = ends
 
     def bind(self, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
         """The method as the server wants it: bytes in, bytes out."""
@@ -123,7 +126,7 @@ class Boundary:
                     return answer
                 except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
                     rejection = rejected(_fault_of(error), self._codes)
-                    outcome.code = rejection.code
+                    outcome.code, outcome.reason = rejection.code, rejection.reason
                     return await _abort(context, rejection, call)
 
         return handle
@@ -139,7 +142,7 @@ class Boundary:
                     context.set_trailing_metadata(_sent(call.trailing))
                 except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
                     rejection = rejected(_fault_of(error), self._codes)
-                    outcome.code = rejection.code
+                    outcome.code, outcome.reason = rejection.code, rejection.reason
                     await _abort(context, rejection, call)
 
         return handle
@@ -169,7 +172,9 @@ class Boundary:
             outcome.code = CANCELLED
             raise
         finally:
-            self._telemetry.end(method.path, span, outcome.code, self._clock.monotonic() - now)
+            ended = self._clock.monotonic()
+            self._telemetry.end(method.path, span, outcome.code, ended - now)
+            self._ends.ended(call, outcome.code, outcome.reason, ended)
 
     def _admit(self, call: Call, context: Context) -> None:
         if not self._access.is_open(call.method):
@@ -195,12 +200,13 @@ def _fault_of(error: BaseException) -> Exception:
 
 
 class _Outcome:
-    """How a call ended: gRPC's code number."""
+    """How a call ended: gRPC's code number, and the error's reason."""
 
-    __slots__ = ("code",)
+    __slots__ = ("code", "reason")
 
     def __init__(self) -> None:
         self.code = 0
+        self.reason = ""
 
 
 def _request(method: Method, request: Any) -> Any:

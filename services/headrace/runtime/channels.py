@@ -4,6 +4,9 @@ import grpc
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
+Credentials = tuple[tuple[str, str], ...]
+"""Call metadata that tells who calls."""
+
 
 def open_channel(target: str) -> grpc.aio.Channel:
     """A channel to `host:port` or `unix:/path`; its owner closes it.
@@ -24,6 +27,6 @@ def open_channel(target: str) -> grpc.aio.Channel:
     )
 
 
-def bearer(token: str) -> tuple[tuple[str, str], ...]:
+def bearer(token: str) -> Credentials:
     """The call metadata that carries a token."""
     return (("authorization", f"Bearer {token}"),)

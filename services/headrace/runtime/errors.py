@@ -64,13 +64,14 @@ class Rejection:
     """A refused or failed call as gRPC puts it on the wire.
 
     `details` is a serialised google.rpc.Status, the value of the trailer
-    `grpc-status-details-bin`.
+    `grpc-status-details-bin`; `reason` is the error's, which stands in it.
     """
 
     code: int
     message: str
     details: bytes
     retry_after_s: float | None = None
+    reason: str = ""
 
 
 CodeTable = Mapping[tuple[str, str], grpc.StatusCode]
@@ -135,7 +136,7 @@ def rejection(error: HeadraceError, codes: CodeTable) -> Rejection:
         )
     if error.retry_after_s is not None:
         _pack(status, RetryInfo(retry_delay=_duration(error.retry_after_s)))
-    return Rejection(number, error.message, status.SerializeToString(), error.retry_after_s)
+    return Rejection(number, error.message, status.SerializeToString(), error.retry_after_s, error.reason)
 
 
 def retry_after_header(retry_after_s: float) -> str:

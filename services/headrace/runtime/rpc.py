@@ -45,6 +45,7 @@ class Call:
     records nothing when the trace is not sampled; `trace_id` is 32 lower-case
     hexadecimal digits, empty without a trace. `request_bytes` is the size of a
     unary call's message: as it came (hot ingress), or inflated (grpc.aio).
+    `progress` is what its service notes of it, for whom `endings.CallEnds` tells.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Call:
     span: Span = INVALID_SPAN
     trace_id: str = ""
     request_bytes: int = 0
+    progress: Any = None
 
     def remaining(self, now: float) -> float | None:
         """Seconds until the deadline, never negative; None without one."""

@@ -6,6 +6,7 @@ import pytest
 
 from headrace.inference.demo.catalogue import demo_models
 from headrace.inference.demo.layout import lay_out
+from headrace.inference.flights import FlightRecorder
 from headrace.inference.models import Loader, Surroundings, serving_models
 from headrace.metering.client import Unmetered
 from headrace.runtime.clock import SystemClock
@@ -42,7 +43,8 @@ def test_the_digest_changes_with_the_files_and_the_configuration(repository: Pat
 async def test_only_models_that_say_so_are_cached(repository: Path) -> None:
     """Triton's `response_cache { enable: true }`."""
     telemetry, _ = quiet()
-    around = Surroundings(1, telemetry, Unmetered(), SystemClock(), "inference-0")
+    clock = SystemClock()
+    around = Surroundings(1, telemetry, Unmetered(), FlightRecorder(1, clock), clock, "inference-0")
     async with serving_models(Loader(repository, {}), around) as models:
         assert {name: models.find(name, "").cacheable for name in LINEARS} == {
             "linear": False,

@@ -57,6 +57,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The metadata `idempotency-key` is no key, or stood for another request.
     Example metadata: {"field": "idempotency-key"}. Code: INVALID_ARGUMENT, with BadRequest.
     """
+    ERROR_REASON_FLIGHT_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """No request of this identifier is recorded any more, or none that the caller may see.
+    Example metadata: {"id": "4f1c0a52-7d1e-4b8a-9d0f-2f5a3c1b7e60"}. Code: NOT_FOUND.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
@@ -97,5 +101,9 @@ Example metadata: {"field": "inputs[0].data"}. Code: INVALID_ARGUMENT, with BadR
 ERROR_REASON_IDEMPOTENCY_KEY_INVALID: ErrorReason.ValueType  # 8
 """The metadata `idempotency-key` is no key, or stood for another request.
 Example metadata: {"field": "idempotency-key"}. Code: INVALID_ARGUMENT, with BadRequest.
+"""
+ERROR_REASON_FLIGHT_NOT_FOUND: ErrorReason.ValueType  # 20
+"""No request of this identifier is recorded any more, or none that the caller may see.
+Example metadata: {"id": "4f1c0a52-7d1e-4b8a-9d0f-2f5a3c1b7e60"}. Code: NOT_FOUND.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -97,7 +97,7 @@ class Exchange:
         """Nobody waits for the answer any more: cancels the handler."""
         if not self._responder.done:
             self._responder.close()
-            self._settle(CANCELLED)
+            self._settle(CANCELLED, "")
         self._cancel()
 
     def _cancel(self) -> None:
@@ -142,7 +142,7 @@ class Exchange:
         if responder.done:
             return
         end = encoding.stream_end(0, "", b"", call.trailing)
-        self._settle(0)
+        self._settle(0, "")
         if responder.begun:
             responder.end(end)
         else:
@@ -153,14 +153,14 @@ class Exchange:
             return  # the deadline was faster
         call = self.call
         data = encoding.unary(message, call.initial, call.trailing, close=self._line.last())
-        self._settle(0)
+        self._settle(0, "")
         self._responder.whole(data)
 
     def _fail(self, reason: Rejection) -> None:
         responder, trailing = self._responder, self.call.trailing
         if responder.done:
             return
-        self._settle(reason.code)
+        self._settle(reason.code, reason.reason)
         if responder.begun:
             responder.end(
                 encoding.stream_end(reason.code, reason.message, reason.details, _sendable(trailing))
@@ -168,11 +168,13 @@ class Exchange:
         else:
             responder.whole(failure(reason, close=self._line.last(), trailing=trailing))
 
-    def _settle(self, code: int) -> None:
+    def _settle(self, code: int, reason: str) -> None:
         if self._due is not None:
             self._due.discard(self)
         call, service = self.call, self._service
-        service.telemetry.end(call.method, call.span, code, service.clock.monotonic() - call.arrived)
+        now = service.clock.monotonic()
+        service.telemetry.end(call.method, call.span, code, now - call.arrived)
+        service.ends.ended(call, code, reason, now)
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         # Not in the task: one that is cancelled before its first step never runs a line of it.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headrace.runtime.access import Access
 from headrace.runtime.clock import Clock
+from headrace.runtime.endings import UNRECORDED, CallEnds
 from headrace.runtime.errors import CodeTable
 from headrace.runtime.ingress.connection import HotConnection
 from headrace.runtime.ingress.limits import IngressLimits
@@ -37,9 +38,16 @@ class HotIngress:
         telemetry: Telemetry,
         clock: Clock,
         limits: IngressLimits,
+        ends: CallEnds = UNRECORDED,
     ) -> None:
         self._service = Service(
-            methods, access=access, codes=codes, telemetry=telemetry, clock=clock, limits=limits
+            methods,
+            access=access,
+            codes=codes,
+            telemetry=telemetry,
+            clock=clock,
+            limits=limits,
+            ends=ends,
         )
         self._server: asyncio.Server | None = None
         self._path: Path | None = None

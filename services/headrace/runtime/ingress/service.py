@@ -6,6 +6,7 @@ from typing import Protocol
 
 from headrace.runtime.access import Access
 from headrace.runtime.clock import Clock
+from headrace.runtime.endings import UNRECORDED, CallEnds
 from headrace.runtime.errors import CodeTable
 from headrace.runtime.ingress.core.budget import ByteBudget
 from headrace.runtime.ingress.limits import IngressLimits
@@ -43,7 +44,7 @@ class Service:
     """The methods, what decides about calls, and what is bounded across connections."""
 
     __slots__ = (
-        "_deadlines", "access", "budget", "clock", "codes", "connections", "draining", "empty", "healthy",
+        "_deadlines", "access", "budget", "clock", "codes", "connections", "draining", "empty", "ends", "healthy",
         "limits", "loop", "methods", "tasks", "telemetry",
     )  # fmt: skip
 
@@ -56,6 +57,7 @@ class Service:
         telemetry: Telemetry,
         clock: Clock,
         limits: IngressLimits,
+        ends: CallEnds = UNRECORDED,
     ) -> None:
         self.methods = {
             method.path.encode("ascii"): method for method in methods if not method.client_streaming
@@ -65,6 +67,7 @@ class Service:
         self.telemetry = telemetry
         self.clock = clock
         self.limits = limits
+        self.ends = ends
         self.budget: ByteBudget[Connection] = ByteBudget(limits.budget_bytes)
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
