@@ -3,6 +3,7 @@
 #
 #   make up                     the mesh in the foreground; ARGS are those of `headrace up`
 #   make test ARGS="-k insight" ARGS are those of pytest
+#   make chaos ARGS="--rounds 20 --seed 7"
 #   make up PYTHON=/opt/python3.13/bin/python3.13
 
 SHELL := /bin/bash
@@ -67,8 +68,8 @@ test-torch: $(VENV)/.torch $(VENV)/.models ## the demo model against torch (a la
 soak: $(VENV)/.dev $(VENV)/.models ## the full length of what `make test` runs for seconds
 	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
 
-chaos: $(VENV)/.dev $(VENV)/.models ## kills, stops and starves the processes of a mesh
-	@$(BIN)/python -m pytest -m chaos --timeout 3600 $(ARGS)
+chaos: $(VENV)/.dev ## breaks a mesh of its own under load in every way, and judges what came of it
+	@$(BIN)/python -m tests.chaos run $(ARGS)
 
 check: proto-check ## what has to hold before tests: contracts, format, types, layers
 	@$(BIN)/ruff check --quiet .

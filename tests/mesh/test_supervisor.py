@@ -1,14 +1,12 @@
 """The supervisor with real processes: nothing left behind, whatever ends it."""
 
 import json
-import os
 import signal
 import stat
 import subprocess
 
 import pytest
 
-from headrace.local.ports import is_free
 from headrace.local.statedir import StateDir
 from tests.support.cache import ROOT
 from tests.support.commands import run
@@ -20,24 +18,6 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.mesh
 
 GONE_S = 5.0
-
-
-@pytest.mark.chaos
-def test_kill_of_the_supervisor(place: Place) -> None:
-    """kill -9 of the supervisor leaves no process, port or socket, Envoy's included; the next `up` cleans and starts."""
-    document = place.up()
-    assert len(place.processes()) == 8
-    record = place.state.supervisor()
-    assert record
-    os.kill(record.pid, signal.SIGKILL)
-    eventually(place.nothing_left, "everything is gone", GONE_S)
-    ports = [
-        int(address.rpartition(":")[2]) for address in [document["gateway"], *document["services"]["insight"]]
-    ]
-    assert all(map(is_free, ports))
-    assert place.state.record.exists()  # stale: nobody was left to remove it
-    assert place.run("status", "--state-dir", str(place.state.root)).returncode == 1
-    place.up()
 
 
 def test_second_up_and_down(place: Place) -> None:

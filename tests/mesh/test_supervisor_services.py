@@ -20,7 +20,6 @@ pytestmark = pytest.mark.mesh
 
 OFF = "limits: {enabled: false}\ncache: {enabled: false}\nmetering: {enabled: false}\n"
 ROW = "x=[[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]]"
-SERVICES = ("valkey", "cache", "guard", "metering", "scaling")
 
 
 def infer(place: Place) -> dict[str, Any]:
@@ -54,22 +53,6 @@ def ended(place: Place) -> list[str]:
     """The processes that have ended, in their order."""
     lines = map(json.loads, place.state.log("supervisor").read_text().splitlines())
     return [line["process"] for line in lines if line["message"] == "ended"]
-
-
-@pytest.mark.chaos
-def test_killed_services(place: Place) -> None:
-    """kill -9 of each of them: calls go on, and it is back and healthy, counted, with the others untouched."""
-    place.up()
-    before = processes(place)
-    for name in SERVICES:
-        os.kill(before[name]["pid"], signal.SIGKILL)
-    assert infer(place)["outputs"]
-    eventually(lambda: all(one["healthy"] for one in processes(place).values()), "all are healthy", UP_S)
-    after = processes(place)
-    assert {name: after[name]["restarts"] for name in SERVICES} == dict.fromkeys(SERVICES, 1)
-    for name in ("gateway", "inference-0", "insight"):
-        assert after[name]["pid"] == before[name]["pid"]
-    assert infer(place)["outputs"]
 
 
 def test_everything_off(place: Place) -> None:

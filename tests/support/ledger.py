@@ -10,6 +10,7 @@ from typing import NamedTuple
 import httpx
 import numpy as np
 
+from headrace.metering.core.billing import ANSWERED
 from headrace.metering.core.prices import PriceBook, PriceBooks
 from headrace.metering.core.pricing import priced
 from headrace.metering.core.rows import hashed
@@ -30,7 +31,7 @@ SELECT version, currency, effective_ms, gpu_hour, cpu_hour, storage_gb_month, ap
 
 
 class Event(NamedTuple):
-    """One event in the ledger. `paid` is what its tenant pays, in nano-units."""
+    """One event in the ledger. `paid` is what its tenant pays, `price` what it would, were it charged; nano-units."""
 
     tenant: str
     model: str
@@ -38,6 +39,12 @@ class Event(NamedTuple):
     kind: UsageKind
     charged: bool
     paid: int
+    price: int
+
+    @property
+    def answered(self) -> bool:
+        """Whether it stands for an answer."""
+        return self.kind in ANSWERED
 
 
 class Ledger:
@@ -75,10 +82,12 @@ def _events(skipped: int, charged: bytes, data: bytes, books: PriceBooks) -> Ite
     batch = batch_from(UsageBatch.FromString(data)).after(skipped)
     flags = np.unpackbits(np.frombuffer(charged, np.uint8), count=len(batch)).astype(np.bool_)
     paid = priced(batch, books, flags).paid.sum(axis=1).tolist()
+    price = priced(batch, books, np.ones_like(flags)).paid.sum(axis=1).tolist()
     for place in range(len(batch)):
         tenant, model, _ = batch.names[batch.name[place]]
         kind = UsageKind(int(batch.kind[place]))
-        yield Event(tenant, model, batch.billing_key[place].tobytes(), kind, bool(flags[place]), paid[place])
+        key = batch.billing_key[place].tobytes()
+        yield Event(tenant, model, key, kind, bool(flags[place]), paid[place], price[place])
 
 
 def ledger_of(mesh: Mesh) -> Ledger:

@@ -1,0 +1,1 @@
+"""Faults under load, everything that callers saw of them, and the proof that it was all right."""
