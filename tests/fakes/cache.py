@@ -1,15 +1,15 @@
 """What the cache's parts work with, played by plain objects: a set clock, a store, a level, a finder."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 
 from headrace.cache.client import Found
 from headrace.cache.core.entry import Opened
 from headrace.cache.core.shelf import Scope
 from headrace.cache.flights import Work
-from headrace.cache.levels import LevelState, Write
-from headrace.cache.store import StoreFailed
+from headrace.cache.levels import LevelState, Wanted, Write
+from headrace.cache.store import Stored, StoreFailed
 
 SECRET = bytes(range(32))
 
@@ -41,13 +41,14 @@ class FakeStore:
         self.going = asyncio.Event()
         self.going.set()
 
-    async def get(self, name: str) -> bytes | None:
+    async def get(self, names: Sequence[str]) -> list[bytes | None]:
         await self._reached()
-        return self.entries.get(name)
+        return [self.entries.get(name) for name in names]
 
-    async def set(self, name: str, stored: bytes, life_ms: int) -> None:
+    async def set(self, entries: Sequence[Stored]) -> None:
         await self._reached()
-        self.entries[name], self.lives[name] = stored, life_ms
+        for name, sealed, life_ms in entries:
+            self.entries[name], self.lives[name] = sealed, life_ms
 
     async def remove(self, pattern: str) -> int:
         await self._reached()
@@ -82,13 +83,14 @@ class FakeBehind:
         self.scopes: list[Scope] = []
         self.problem = ""
         self.within_s: float | None = None
+        self.wanted: list[Wanted] = []
         self.while_asked: Callable[[], Awaitable[object]] | None = None
 
-    async def get(self, key: bytes, tenant: str, model: str, within_s: float) -> Opened | None:
-        self.within_s = within_s
+    async def get(self, wanted: Sequence[Wanted], within_s: float) -> list[Opened | None]:
+        self.within_s, self.wanted = within_s, list(wanted)
         if self.while_asked is not None:
             await self.while_asked()
-        return self.opened
+        return [self.opened] * len(wanted)
 
     def put(self, write: Write) -> None:
         self.writes.append(write)

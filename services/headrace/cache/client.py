@@ -189,4 +189,7 @@ async def caching(
         answers = CachedAnswers(near, remote, clock, ttl_s=ttl_s, max_value_bytes=max_value_bytes)
         ClientCollector(near, remote, answers.found, telemetry.registry)
         async with looping(follow(near, stub, credentials), remote.write()):
-            yield answers
+            try:
+                yield answers
+            finally:
+                await remote.close()

@@ -1,8 +1,9 @@
 """The levels, nearest first: look-up with write-back, writes to all, forgetting everywhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from headrace.cache.core.breaker import State
 from headrace.cache.core.entry import Opened
@@ -10,6 +11,9 @@ from headrace.cache.core.shelf import Kept, Scope, Shelf
 from headrace.runtime.clock import Clock
 
 LevelName = Literal["memory", "redis"]
+
+TOGETHER_BYTES = 16 << 20
+"""So much is answered to one call, above the largest single entry: what exceeds it counts as missing and is made anew."""
 
 SHARE_BEHIND = 0.7
 """Of the caller's time, for the level behind: a miss must reach the caller before it gives this service up."""
@@ -39,6 +43,14 @@ class LevelState:
     problem: str
 
 
+class Wanted(NamedTuple):
+    """What is looked up: the key of an answer, and whose and which model's it must be."""
+
+    key: bytes
+    tenant: str
+    model: str
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """An entry on its way to the level behind; `ends` on the monotonic clock."""
@@ -62,8 +74,8 @@ class Hit:
 class Behind(Protocol):
     """The level behind memory."""
 
-    async def get(self, key: bytes, tenant: str, model: str, within_s: float) -> Opened | None:
-        """The entry, in `within_s` or not at all."""
+    async def get(self, wanted: Sequence[Wanted], within_s: float) -> list[Opened | None]:
+        """The entries, in the order asked for, in `within_s` or not at all."""
 
     def put(self, write: Write) -> None: ...
 
@@ -80,8 +92,8 @@ class Behind(Protocol):
 class Nothing:
     """Behind memory there is nothing."""
 
-    async def get(self, _key: bytes, _tenant: str, _model: str, _within_s: float) -> Opened | None:
-        return None
+    async def get(self, wanted: Sequence[Wanted], _within_s: float) -> list[Opened | None]:
+        return [None] * len(wanted)
 
     def put(self, _write: Write) -> None:
         return
@@ -111,24 +123,39 @@ class Levels:
         self._epoch = 0
         self.tally = Tally()
 
-    async def get(self, key: bytes, tenant: str, model: str, left_s: float | None = None) -> Hit | None:
-        """The answer from the first level that has it; from then on memory has it too, for what is left of its life.
+    async def get(self, wanted: Sequence[Wanted], left_s: float | None = None) -> list[Hit | None]:
+        """Each answer from the first level that has it; from then on memory has it too, for what is left of its life.
 
         The caller waits no longer than `left_s`.
         """
-        now = self._clock.monotonic()
-        kept = self._shelf.get(key, now)
-        if kept is not None and (kept.tenant, kept.model) == (tenant, model):
-            self.tally.hits += 1
-            return Hit(kept.value, "memory", kept.expires - now)
-        self.tally.misses += 1
+        hits = [self._in_memory(one) for one in wanted]
+        missing = [place for place, hit in enumerate(hits) if hit is None]
+        if not missing:
+            return _bounded(hits)
         epoch = self._epoch
         within_s = inf if left_s is None else SHARE_BEHIND * left_s
-        opened = await self._behind.get(key, tenant, model, within_s)
-        if opened is None or epoch != self._epoch:  # forgotten while it was under way
+        found = await self._behind.get([wanted[place] for place in missing], within_s)
+        if epoch == self._epoch:  # else it may have been forgotten while it was under way
+            for place, opened in zip(missing, found, strict=True):
+                hits[place] = self._kept(wanted[place], opened)
+        return _bounded(hits)
+
+    def _in_memory(self, wanted: Wanted) -> Hit | None:
+        now = self._clock.monotonic()
+        kept = self._shelf.get(wanted.key, now)
+        if kept is None or (kept.tenant, kept.model) != (wanted.tenant, wanted.model):
+            self.tally.misses += 1
+            return None
+        self.tally.hits += 1
+        return Hit(kept.value, "memory", kept.expires - now)
+
+    def _kept(self, wanted: Wanted, opened: Opened | None) -> Hit | None:
+        """What the level behind had, in memory too."""
+        if opened is None:
             return None
         life_s = opened.life_ms / 1000
-        self._shelf.put(key, Kept(opened.value, tenant, model, self._clock.monotonic() + life_s))
+        ends = self._clock.monotonic() + life_s
+        self._shelf.put(wanted.key, Kept(opened.value, wanted.tenant, wanted.model, ends))
         return Hit(opened.value, "redis", life_s)
 
     def put(self, key: bytes, tenant: str, model: str, value: bytes, life_s: float | None) -> None:
@@ -157,3 +184,12 @@ class Levels:
         count = await self._behind.count()
         memory, *behind = self.states()
         return [memory, *(replace(state, entries=count) for state in behind)]
+
+
+def _bounded(hits: list[Hit | None]) -> list[Hit | None]:
+    held = 0
+    for place, hit in enumerate(hits):
+        held += 0 if hit is None else len(hit.value)
+        if held > TOGETHER_BYTES:
+            return [*hits[:place], *([None] * (len(hits) - place))]
+    return hits

@@ -6,6 +6,7 @@ not asked, and the probe that closes it again is nobody's request.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from math import inf
 
 import structlog
@@ -13,8 +14,8 @@ import structlog
 from headrace.cache.core.breaker import Breaker, State
 from headrace.cache.core.entry import EntryRefused, Names, Opened, Seal
 from headrace.cache.core.shelf import Scope
-from headrace.cache.levels import LevelState, Tally, Write
-from headrace.cache.store import SLOW, Store, StoreFailed
+from headrace.cache.levels import LevelState, Tally, Wanted, Write
+from headrace.cache.store import SLOW, Store, Stored, StoreFailed
 from headrace.runtime.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,7 @@ WRITE_S = 0.25
 REMOVE_S = 10.0
 WAITING_WRITES = 1024
 WAITING_BYTES = 32 << 20
+WRITTEN_AT_ONCE = 32
 UNFINISHED = 1000
 """Invalidations that may wait for the store to come back; beyond them all its entries are held back."""
 
@@ -57,20 +59,22 @@ class RedisLevel:
         self._problem = "the store was not asked yet"
         self.tally = Tally()
 
-    async def get(self, key: bytes, tenant: str, model: str, within_s: float = inf) -> Opened | None:
-        """The entry; None without one that can be believed, and when the store can't be asked.
+    async def get(self, wanted: Sequence[Wanted], within_s: float = inf) -> list[Opened | None]:
+        """The entries; None for one that is not there or can't be believed, for all when the store can't be asked.
 
         Waits for the budget or `within_s`, whichever is less.
         """
-        if self._breaker.state is not State.CLOSED or self._held_back(tenant, model, key):
-            self.tally.misses += 1
-            return None
-        stored = await self._fetched(self._names.name(tenant, model, key), min(within_s, self._budget_s))
-        opened = None if stored is None else self._believed(key, stored)
-        if opened is None:
-            self.tally.misses += 1
-        else:
-            self.tally.hits += 1
+        opened: list[Opened | None] = [None] * len(wanted)
+        asked = [place for place, one in enumerate(wanted) if not self._held_back(one)]
+        if asked and self._breaker.state is State.CLOSED:
+            names = [self._names.name(wanted[at].tenant, wanted[at].model, wanted[at].key) for at in asked]
+            stored = await self._fetched(names, min(within_s, self._budget_s))
+            for place, sealed in zip(asked, stored, strict=True):
+                if sealed is not None:
+                    opened[place] = self._believed(wanted[place].key, sealed)
+        hits = sum(one is not None for one in opened)
+        self.tally.hits += hits
+        self.tally.misses += len(wanted) - hits
         return opened
 
     def put(self, write: Write) -> None:
@@ -120,7 +124,7 @@ class RedisLevel:
             await self._waiting.wait()
             while self._writes:
                 async with self._writing:
-                    await self._write_next()
+                    await self._write_some()
             self._waiting.clear()
 
     async def watch(self) -> None:
@@ -149,17 +153,18 @@ class RedisLevel:
         else:
             self._succeeded()
 
-    async def _fetched(self, name: str, budget_s: float) -> bytes | None:
+    async def _fetched(self, names: Sequence[str], budget_s: float) -> list[bytes | None]:
+        nothing: list[bytes | None] = [None] * len(names)
         began = self._clock.monotonic()
         try:
             async with asyncio.timeout(budget_s):
-                stored = await self._store.get(name)
+                stored = await self._store.get(names)
         except StoreFailed as error:
             self._failed(str(error))
-            return None
+            return nothing
         except TimeoutError:
             self._failed(SLOW)
-            return None
+            return nothing
         except asyncio.CancelledError:
             # A caller that gives up first must not hide that the store is slow.
             if self._clock.monotonic() - began >= budget_s / 2:
@@ -176,19 +181,23 @@ class RedisLevel:
             log.warning("an entry of the store was refused", why=str(refused))
             return None
 
-    async def _write_next(self) -> None:
-        if not self._writes:  # forgotten while the lock was awaited
+    async def _write_some(self) -> None:
+        """Writes what waits, so many at once; empty when it was forgotten while the lock was awaited."""
+        entries: list[Stored] = []
+        while self._writes and len(entries) < WRITTEN_AT_ONCE:
+            write = self._writes.popleft()
+            self._write_bytes -= len(write.value)
+            life_ms = int((write.ends - self._clock.monotonic()) * 1000)
+            if life_ms <= 0 or self._breaker.state is not State.CLOSED:
+                self.tally.dropped_writes += 1
+                continue
+            sealed = self._seal.sealed(write.key, write.value, self._now_ms(), life_ms)
+            entries.append(Stored(self._names.name(write.tenant, write.model, write.key), sealed, life_ms))
+        if not entries:
             return
-        write = self._writes.popleft()
-        self._write_bytes -= len(write.value)
-        life_ms = int((write.ends - self._clock.monotonic()) * 1000)
-        if life_ms <= 0 or self._breaker.state is not State.CLOSED:
-            self.tally.dropped_writes += 1
-            return
-        stored = self._seal.sealed(write.key, write.value, self._now_ms(), life_ms)
         try:
             async with asyncio.timeout(WRITE_S):
-                await self._store.set(self._names.name(write.tenant, write.model, write.key), stored, life_ms)
+                await self._store.set(entries)
         except StoreFailed as error:
             self._failed(str(error))
         except TimeoutError:
@@ -215,8 +224,8 @@ class RedisLevel:
         except TimeoutError:
             raise StoreFailed(SLOW) from None
 
-    def _held_back(self, tenant: str, model: str, key: bytes) -> bool:
-        return any(scope.covers(tenant, model, key) for scope in self._unfinished)
+    def _held_back(self, wanted: Wanted) -> bool:
+        return any(scope.covers(wanted.tenant, wanted.model, wanted.key) for scope in self._unfinished)
 
     def _succeeded(self) -> None:
         self._breaker.succeeded()

@@ -9,9 +9,13 @@ from headrace.cache.core.keys import KEY_BYTES
 from headrace.cache.core.shelf import Scope
 from headrace.cache.errors import field_invalid
 from headrace.cache.invalidation import Invalidations
-from headrace.cache.levels import Levels, LevelState
+from headrace.cache.levels import Hit, Levels, LevelState, Wanted
 from headrace.cache.v1 import cache_pb2, cache_service_pb2
 from headrace.cache.v1.cache_service_pb2 import (
+    BatchGetRequest,
+    BatchGetResponse,
+    BatchPutRequest,
+    BatchPutResponse,
     GetRequest,
     GetResponse,
     GetStatisticsRequest,
@@ -35,7 +39,9 @@ SCOPES = {
     for name, scope in {
         # Whoever may look up or put reads and writes every tenant's answers.
         "Get": OPERATE,
+        "BatchGet": OPERATE,
         "Put": OPERATE,
+        "BatchPut": OPERATE,
         "Watch": OPERATE,
         "Invalidate": OPERATE,
         "GetStatistics": OBSERVE,
@@ -43,6 +49,7 @@ SCOPES = {
 }
 
 NAME_BYTES = 256
+MOST_AT_ONCE = 256
 LEVELS = {"memory": cache_pb2.LEVEL_MEMORY, "redis": cache_pb2.LEVEL_REDIS}
 BREAKERS = {
     None: cache_pb2.BREAKER_STATE_UNSPECIFIED,
@@ -71,21 +78,26 @@ class CacheServicer:
         self._heartbeat_s = heartbeat_s
 
     async def Get(self, request: GetRequest, call: Call) -> GetResponse:
-        _check(request)
-        left_s = call.remaining(self._clock.monotonic())
-        hit = await self._levels.get(request.key, request.tenant, request.model, left_s)
+        (hit,) = await self._levels.get([_wanted(request)], call.remaining(self._clock.monotonic()))
         call.span.set_attribute("headrace.cache.level", hit.level if hit else "miss")
-        if hit is None:
-            return GetResponse()
-        return GetResponse(level=LEVELS[hit.level], value=hit.value, time_to_live=_duration(hit.life_s))
+        return _found(hit)
+
+    async def BatchGet(self, request: BatchGetRequest, call: Call) -> BatchGetResponse:
+        _check_count(len(request.requests))
+        wanted = [_wanted(one) for one in request.requests]
+        hits = await self._levels.get(wanted, call.remaining(self._clock.monotonic()))
+        return BatchGetResponse(responses=map(_found, hits))
 
     async def Put(self, request: PutRequest, call: Call) -> PutResponse:
-        _check(request)
-        life_s = _seconds(request.time_to_live) if request.HasField("time_to_live") else None
-        if life_s is not None and life_s <= 0:
-            raise field_invalid("time_to_live", "must be more than zero, or unset")
-        self._levels.put(request.key, request.tenant, request.model, request.value, life_s)
+        self._put(request, _life_s(request))
         return PutResponse()
+
+    async def BatchPut(self, request: BatchPutRequest, call: Call) -> BatchPutResponse:
+        _check_count(len(request.requests))
+        lives = [_life_s(one) for one in request.requests]  # all are looked at before any is kept
+        for one, life_s in zip(request.requests, lives, strict=True):
+            self._put(one, life_s)
+        return BatchPutResponse()
 
     async def Watch(self, request: WatchRequest, call: Call) -> AsyncIterator[WatchResponse]:
         heartbeat = _duration(self._heartbeat_s)
@@ -108,6 +120,9 @@ class CacheServicer:
         states = await self._levels.counted()
         return GetStatisticsResponse(levels=map(_statistics, states), watchers=len(self._watchers))
 
+    def _put(self, request: PutRequest, life_s: float | None) -> None:
+        self._levels.put(request.key, request.tenant, request.model, request.value, life_s)
+
 
 def _check(request: GetRequest | PutRequest) -> None:
     if len(request.key) != KEY_BYTES:
@@ -115,6 +130,34 @@ def _check(request: GetRequest | PutRequest) -> None:
     for field, name in (("tenant", request.tenant), ("model", request.model)):
         if not 0 < len(name.encode()) <= NAME_BYTES:
             raise field_invalid(field, f"must have 1 to {NAME_BYTES} bytes")
+
+
+def _check_count(count: int) -> None:
+    if not 0 < count <= MOST_AT_ONCE:
+        raise field_invalid("requests", f"must be 1 to {MOST_AT_ONCE}, not {count}")
+
+
+def _wanted(request: GetRequest) -> Wanted:
+    """Raises FIELD_INVALID."""
+    _check(request)
+    return Wanted(request.key, request.tenant, request.model)
+
+
+def _found(hit: Hit | None) -> GetResponse:
+    if hit is None:
+        return GetResponse()
+    return GetResponse(level=LEVELS[hit.level], value=hit.value, time_to_live=_duration(hit.life_s))
+
+
+def _life_s(request: PutRequest) -> float | None:
+    """How long the answer may be served, None for the service's own; raises FIELD_INVALID."""
+    _check(request)
+    if not request.HasField("time_to_live"):
+        return None
+    life_s = request.time_to_live.ToNanoseconds() / 1e9
+    if life_s <= 0:
+        raise field_invalid("time_to_live", "must be more than zero, or unset")
+    return life_s
 
 
 def _invalidation(scope: Scope) -> cache_pb2.Invalidation:
@@ -140,7 +183,3 @@ def _duration(seconds: float) -> Duration:
     duration = Duration()
     duration.FromNanoseconds(max(1, int(seconds * 1e9)))
     return duration
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9

@@ -1,6 +1,7 @@
-"""Redis or Valkey as a store of bytes: plain GET and SET, each failure as one error with words for an operator."""
+"""Redis or Valkey as a store of bytes: plain MGET and SET, each failure as one error with words for an operator."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import redis.exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -27,12 +28,20 @@ class StoreFailed(Exception):
     """The store did not do what it was asked; the text is what an operator reads."""
 
 
+class Stored(NamedTuple):
+    """Bytes for the store: their name, and how long they live there."""
+
+    name: str
+    sealed: bytes
+    life_ms: int
+
+
 class Store(Protocol):
     """Bytes by name, each with its life. Every method raises StoreFailed."""
 
-    async def get(self, name: str) -> bytes | None: ...
+    async def get(self, names: Sequence[str]) -> list[bytes | None]: ...
 
-    async def set(self, name: str, stored: bytes, life_ms: int) -> None: ...
+    async def set(self, entries: Sequence[Stored]) -> None: ...
 
     async def remove(self, pattern: str) -> int:
         """Removes what the glob matches; tells how many that were."""
@@ -67,16 +76,19 @@ class RedisStore:
         )
         self._redis = Redis.from_pool(pool)
 
-    async def get(self, name: str) -> bytes | None:
+    async def get(self, names: Sequence[str]) -> list[bytes | None]:
         try:
-            found = await self._redis.get(name)
+            found = await self._redis.mget(names)
         except (RedisError, OSError) as error:
             raise failed(error) from None
-        return found if isinstance(found, bytes) else None
+        return [stored if isinstance(stored, bytes) else None for stored in found]
 
-    async def set(self, name: str, stored: bytes, life_ms: int) -> None:
+    async def set(self, entries: Sequence[Stored]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for name, sealed, life_ms in entries:
+            pipeline.set(name, sealed, px=life_ms)
         try:
-            await self._redis.set(name, stored, px=life_ms)
+            await pipeline.execute()
         except (RedisError, OSError) as error:
             raise failed(error) from None
 

@@ -15,7 +15,7 @@ USER = "cache"
 KEYS = "headrace:*"
 """The only keys that USER may touch."""
 
-COMMANDS = ("get", "set", "unlink", "scan", "dbsize", "ping")
+COMMANDS = ("mget", "set", "unlink", "scan", "dbsize", "ping")
 """All that the cache service sends: no script, no CONFIG, nothing that could stop the server or load code."""
 
 MEMORY_BYTES = 128 << 20

@@ -9,6 +9,7 @@ from typing import cast
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
@@ -19,6 +20,8 @@ from headrace.cache.servicer import SCOPES
 from headrace.cache.settings import Settings
 from headrace.cache.v1 import cache_pb2, cache_service_pb2
 from headrace.cache.v1.cache_service_pb2 import (
+    BatchGetRequest,
+    BatchPutRequest,
     GetRequest,
     InvalidateRequest,
     PutRequest,
@@ -62,6 +65,37 @@ async def test_what_was_put_is_got(channel: grpc.aio.Channel, value: bytes) -> N
         assert (await stub.Get(other)).level == cache_pb2.LEVEL_UNSPECIFIED
 
 
+async def test_several_are_put_and_got_at_once(channel: grpc.aio.Channel) -> None:
+    """Each as by itself, in the order asked for; a miss among them is a miss of its own."""
+    stub = CacheServiceStub(channel)
+    other = bytes(31) + b"x"
+    await stub.BatchPut(BatchPutRequest(requests=[put(b"one"), put(b"", key=other)]))
+    wanted = [get(key=other), get(tenant="globex"), get()]
+    answer = await stub.BatchGet(BatchGetRequest(requests=wanted))
+    hit, miss = cache_pb2.LEVEL_MEMORY, cache_pb2.LEVEL_UNSPECIFIED
+    assert [(one.level, one.value) for one in answer.responses] == [(hit, b""), (miss, b""), (hit, b"one")]
+
+
+async def test_one_bad_answer_keeps_all_of_a_call_out(channel: grpc.aio.Channel) -> None:
+    """Nothing is half done: the good one beside it is not kept either."""
+    stub = CacheServiceStub(channel)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.BatchPut(BatchPutRequest(requests=[put(), put(key=b"x")]))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await stub.Get(get())).level == cache_pb2.LEVEL_UNSPECIFIED
+
+
+async def test_many_large_answers_are_not_sent_in_one(channel: grpc.aio.Channel) -> None:
+    """What exceeds 16 MiB together is a miss, and answered when asked for by itself."""
+    stub = CacheServiceStub(channel)
+    keys = [bytes(31) + bytes([number]) for number in range(5)]
+    for key in keys:
+        await stub.Put(put(bytes(4 << 20), key=key))
+    answer = await stub.BatchGet(BatchGetRequest(requests=[get(key=key) for key in keys]))
+    assert [bool(one.level) for one in answer.responses] == [True] * 4 + [False]
+    assert (await stub.Get(get(key=keys[4]))).level == cache_pb2.LEVEL_MEMORY
+
+
 async def test_a_longer_life_is_cut_to_the_services(channel: grpc.aio.Channel) -> None:
     """Unset it is the service's too."""
     stub = CacheServiceStub(channel)
@@ -87,15 +121,18 @@ async def test_a_value_above_the_bound_is_not_kept(channel: grpc.aio.Channel) ->
         (get(tenant="é" * 129), "tenant"),
         (get(model=""), "model"),
         (put(key=b"x"), "key"),
+        (BatchGetRequest(), "requests"),
+        (BatchGetRequest(requests=[get()] * 257), "requests"),
+        (BatchGetRequest(requests=[get(), get(key=b"")]), "key"),
+        (BatchPutRequest(), "requests"),
+        (BatchPutRequest(requests=[put()] * 257), "requests"),
         (put(time_to_live=Duration()), "time_to_live"),
         (put(time_to_live=Duration(seconds=-1)), "time_to_live"),
         (InvalidateRequest(), "invalidation"),
         (InvalidateRequest(invalidation=cache_pb2.Invalidation(key=b"x")), "invalidation.key"),
     ],
 )
-async def test_a_bad_field_is_named(
-    channel: grpc.aio.Channel, request_: GetRequest | PutRequest | InvalidateRequest, field: str
-) -> None:
+async def test_a_bad_field_is_named(channel: grpc.aio.Channel, request_: Message, field: str) -> None:
     """INVALID_ARGUMENT, FIELD_INVALID; nothing is kept or forgotten."""
     method = getattr(CacheServiceStub(channel), type(request_).__name__.removesuffix("Request"))
     with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from headrace.cache.app import build
 from headrace.cache.core.shelf import Scope
-from headrace.cache.levels import Hit, Levels
+from headrace.cache.levels import Hit, Levels, Wanted
 from headrace.cache.settings import Settings
 from tests.contract.cache.conftest import until
 from tests.support.valkey import PASSWORD, Valkey
@@ -61,7 +61,8 @@ class Rig:
         return [name async for name in self.store.scan_iter("headrace:*")]
 
     async def get(self, number: int) -> Hit | None:
-        return await self.levels.get(key_of(number), "acme", "linear")
+        (hit,) = await self.levels.get([Wanted(key_of(number), "acme", "linear")])
+        return hit
 
     def usable(self) -> bool:
         return self.levels.states()[1].problem == ""
@@ -199,7 +200,7 @@ async def test_every_flipped_byte_is_a_miss(rig: Rig) -> None:
     """Promise 11: whatever byte of a stored entry is changed, it is not served, and nothing grows."""
     await rig.put(1, 2)
     (name,) = [name for name in await rig.names() if name.endswith(key_of(1).hex().encode())]
-    stored = await rig.store.get(name)
+    (stored,) = await rig.store.mget([name])
     assert isinstance(stored, bytes)
     before = psutil.Process().memory_info().rss
     for place in range(len(stored)):
@@ -217,7 +218,7 @@ async def test_swapped_entries_are_misses(rig: Rig) -> None:
     await rig.put(1, 2, 3)
     stem = (await rig.names())[0].decode()[:-64]
     one, other = stem + key_of(1).hex(), stem + key_of(2).hex()
-    first, second = await rig.store.get(one), await rig.store.get(other)
+    first, second = await rig.store.mget([one, other])
     assert first
     assert second
     await rig.store.set(one, second)

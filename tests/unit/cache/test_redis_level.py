@@ -7,7 +7,7 @@ import pytest
 from headrace.cache.core.breaker import Breaker, State
 from headrace.cache.core.entry import Names, Opened, Seal
 from headrace.cache.core.shelf import Scope
-from headrace.cache.levels import Write
+from headrace.cache.levels import Wanted, Write
 from headrace.cache.redis_level import WAITING_WRITES, RedisLevel
 from headrace.cache.store import SLOW, StoreFailed
 from tests.fakes.cache import SECRET, FakeStore, SetClock
@@ -34,7 +34,8 @@ class Rig:
         return Write(KEY, tenant, "linear", value, self.clock.now + 50)
 
     async def get(self) -> Opened | None:
-        return await self.level.get(KEY, "acme", "linear")
+        (opened,) = await self.level.get([Wanted(KEY, "acme", "linear")])
+        return opened
 
     async def written(self) -> None:
         """Lets the writer do what it can do now."""

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from headrace.cache.v1 import cache_pb2 as headrace_dot_cache_dot_v1_dot_cache__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headrace/cache/v1/cache_service.proto\x12\x11headrace.cache.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadrace/cache/v1/cache.proto\"8\n\nGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"v\n\x0bGetResponse\x12\'\n\x05level\x18\x01 \x01(\x0e\x32\x18.headrace.cache.v1.Level\x12\r\n\x05value\x18\x02 \x01(\x0c\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"x\n\nPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x0c\x12/\n\x0ctime_to_live\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\r\n\x0bPutResponse\"\x0e\n\x0cWatchRequest\"u\n\rWatchResponse\x12\x36\n\rinvalidations\x18\x01 \x03(\x0b\x32\x1f.headrace.cache.v1.Invalidation\x12,\n\theartbeat\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"J\n\x11InvalidateRequest\x12\x35\n\x0cinvalidation\x18\x01 \x01(\x0b\x32\x1f.headrace.cache.v1.Invalidation\"%\n\x12InvalidateResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x03\"\x16\n\x14GetStatisticsRequest\"]\n\x15GetStatisticsResponse\x12\x32\n\x06levels\x18\x01 \x03(\x0b\x32\".headrace.cache.v1.LevelStatistics\x12\x10\n\x08watchers\x18\x02 \x01(\x05\x32\xc0\x03\n\x0c\x43\x61\x63heService\x12I\n\x03Get\x12\x1d.headrace.cache.v1.GetRequest\x1a\x1e.headrace.cache.v1.GetResponse\"\x03\x90\x02\x01\x12I\n\x03Put\x12\x1d.headrace.cache.v1.PutRequest\x1a\x1e.headrace.cache.v1.PutResponse\"\x03\x90\x02\x02\x12Q\n\x05Watch\x12\x1f.headrace.cache.v1.WatchRequest\x1a .headrace.cache.v1.WatchResponse\"\x03\x90\x02\x01\x30\x01\x12^\n\nInvalidate\x12$.headrace.cache.v1.InvalidateRequest\x1a%.headrace.cache.v1.InvalidateResponse\"\x03\x90\x02\x02\x12g\n\rGetStatistics\x12\'.headrace.cache.v1.GetStatisticsRequest\x1a(.headrace.cache.v1.GetStatisticsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headrace/cache/v1/cache_service.proto\x12\x11headrace.cache.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadrace/cache/v1/cache.proto\"8\n\nGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"v\n\x0bGetResponse\x12\'\n\x05level\x18\x01 \x01(\x0e\x32\x18.headrace.cache.v1.Level\x12\r\n\x05value\x18\x02 \x01(\x0c\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"B\n\x0f\x42\x61tchGetRequest\x12/\n\x08requests\x18\x01 \x03(\x0b\x32\x1d.headrace.cache.v1.GetRequest\"E\n\x10\x42\x61tchGetResponse\x12\x31\n\tresponses\x18\x01 \x03(\x0b\x32\x1e.headrace.cache.v1.GetResponse\"x\n\nPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x0c\x12/\n\x0ctime_to_live\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\r\n\x0bPutResponse\"B\n\x0f\x42\x61tchPutRequest\x12/\n\x08requests\x18\x01 \x03(\x0b\x32\x1d.headrace.cache.v1.PutRequest\"\x12\n\x10\x42\x61tchPutResponse\"\x0e\n\x0cWatchRequest\"u\n\rWatchResponse\x12\x36\n\rinvalidations\x18\x01 \x03(\x0b\x32\x1f.headrace.cache.v1.Invalidation\x12,\n\theartbeat\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"J\n\x11InvalidateRequest\x12\x35\n\x0cinvalidation\x18\x01 \x01(\x0b\x32\x1f.headrace.cache.v1.Invalidation\"%\n\x12InvalidateResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x03\"\x16\n\x14GetStatisticsRequest\"]\n\x15GetStatisticsResponse\x12\x32\n\x06levels\x18\x01 \x03(\x0b\x32\".headrace.cache.v1.LevelStatistics\x12\x10\n\x08watchers\x18\x02 \x01(\x05\x32\xf4\x04\n\x0c\x43\x61\x63heService\x12I\n\x03Get\x12\x1d.headrace.cache.v1.GetRequest\x1a\x1e.headrace.cache.v1.GetResponse\"\x03\x90\x02\x01\x12X\n\x08\x42\x61tchGet\x12\".headrace.cache.v1.BatchGetRequest\x1a#.headrace.cache.v1.BatchGetResponse\"\x03\x90\x02\x01\x12I\n\x03Put\x12\x1d.headrace.cache.v1.PutRequest\x1a\x1e.headrace.cache.v1.PutResponse\"\x03\x90\x02\x02\x12X\n\x08\x42\x61tchPut\x12\".headrace.cache.v1.BatchPutRequest\x1a#.headrace.cache.v1.BatchPutResponse\"\x03\x90\x02\x02\x12Q\n\x05Watch\x12\x1f.headrace.cache.v1.WatchRequest\x1a .headrace.cache.v1.WatchResponse\"\x03\x90\x02\x01\x30\x01\x12^\n\nInvalidate\x12$.headrace.cache.v1.InvalidateRequest\x1a%.headrace.cache.v1.InvalidateResponse\"\x03\x90\x02\x02\x12g\n\rGetStatistics\x12\'.headrace.cache.v1.GetStatisticsRequest\x1a(.headrace.cache.v1.GetStatisticsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['Get']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['Get']._serialized_options = b'\220\002\001'
+  _globals['_CACHESERVICE'].methods_by_name['BatchGet']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['BatchGet']._serialized_options = b'\220\002\001'
   _globals['_CACHESERVICE'].methods_by_name['Put']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['Put']._serialized_options = b'\220\002\002'
+  _globals['_CACHESERVICE'].methods_by_name['BatchPut']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['BatchPut']._serialized_options = b'\220\002\002'
   _globals['_CACHESERVICE'].methods_by_name['Watch']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['Watch']._serialized_options = b'\220\002\001'
   _globals['_CACHESERVICE'].methods_by_name['Invalidate']._loaded_options = None
@@ -47,22 +51,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETREQUEST']._serialized_end=179
   _globals['_GETRESPONSE']._serialized_start=181
   _globals['_GETRESPONSE']._serialized_end=299
-  _globals['_PUTREQUEST']._serialized_start=301
-  _globals['_PUTREQUEST']._serialized_end=421
-  _globals['_PUTRESPONSE']._serialized_start=423
-  _globals['_PUTRESPONSE']._serialized_end=436
-  _globals['_WATCHREQUEST']._serialized_start=438
-  _globals['_WATCHREQUEST']._serialized_end=452
-  _globals['_WATCHRESPONSE']._serialized_start=454
-  _globals['_WATCHRESPONSE']._serialized_end=571
-  _globals['_INVALIDATEREQUEST']._serialized_start=573
-  _globals['_INVALIDATEREQUEST']._serialized_end=647
-  _globals['_INVALIDATERESPONSE']._serialized_start=649
-  _globals['_INVALIDATERESPONSE']._serialized_end=686
-  _globals['_GETSTATISTICSREQUEST']._serialized_start=688
-  _globals['_GETSTATISTICSREQUEST']._serialized_end=710
-  _globals['_GETSTATISTICSRESPONSE']._serialized_start=712
-  _globals['_GETSTATISTICSRESPONSE']._serialized_end=805
-  _globals['_CACHESERVICE']._serialized_start=808
-  _globals['_CACHESERVICE']._serialized_end=1256
+  _globals['_BATCHGETREQUEST']._serialized_start=301
+  _globals['_BATCHGETREQUEST']._serialized_end=367
+  _globals['_BATCHGETRESPONSE']._serialized_start=369
+  _globals['_BATCHGETRESPONSE']._serialized_end=438
+  _globals['_PUTREQUEST']._serialized_start=440
+  _globals['_PUTREQUEST']._serialized_end=560
+  _globals['_PUTRESPONSE']._serialized_start=562
+  _globals['_PUTRESPONSE']._serialized_end=575
+  _globals['_BATCHPUTREQUEST']._serialized_start=577
+  _globals['_BATCHPUTREQUEST']._serialized_end=643
+  _globals['_BATCHPUTRESPONSE']._serialized_start=645
+  _globals['_BATCHPUTRESPONSE']._serialized_end=663
+  _globals['_WATCHREQUEST']._serialized_start=665
+  _globals['_WATCHREQUEST']._serialized_end=679
+  _globals['_WATCHRESPONSE']._serialized_start=681
+  _globals['_WATCHRESPONSE']._serialized_end=798
+  _globals['_INVALIDATEREQUEST']._serialized_start=800
+  _globals['_INVALIDATEREQUEST']._serialized_end=874
+  _globals['_INVALIDATERESPONSE']._serialized_start=876
+  _globals['_INVALIDATERESPONSE']._serialized_end=913
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=915
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=937
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=939
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=1032
+  _globals['_CACHESERVICE']._serialized_start=1035
+  _globals['_CACHESERVICE']._serialized_end=1663
 # @@protoc_insertion_point(module_scope)

@@ -42,10 +42,20 @@ class CacheServiceStub:
                 request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.GetRequest.SerializeToString,
                 response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.GetResponse.FromString,
                 _registered_method=True)
+        self.BatchGet = channel.unary_unary(
+                '/headrace.cache.v1.CacheService/BatchGet',
+                request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetRequest.SerializeToString,
+                response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetResponse.FromString,
+                _registered_method=True)
         self.Put = channel.unary_unary(
                 '/headrace.cache.v1.CacheService/Put',
                 request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PutRequest.SerializeToString,
                 response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PutResponse.FromString,
+                _registered_method=True)
+        self.BatchPut = channel.unary_unary(
+                '/headrace.cache.v1.CacheService/BatchPut',
+                request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchPutRequest.SerializeToString,
+                response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchPutResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/headrace.cache.v1.CacheService/Watch',
@@ -78,9 +88,26 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGet(self, request, context):
+        """BatchGet looks several answers up at once, each as Get does and all within
+        the same budget: what a busy replica asks, for which a call each would cost
+        more than the look-ups.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Put(self, request, context):
         """Put keeps an answer. It is in memory when the call returns, and on its way
         to the levels behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchPut(self, request, context):
+        """BatchPut keeps several answers, each as Put does; none is kept when one of
+        them can't be.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,10 +146,20 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.GetRequest.FromString,
                     response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.GetResponse.SerializeToString,
             ),
+            'BatchGet': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGet,
+                    request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetRequest.FromString,
+                    response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetResponse.SerializeToString,
+            ),
             'Put': grpc.unary_unary_rpc_method_handler(
                     servicer.Put,
                     request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PutRequest.FromString,
                     response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PutResponse.SerializeToString,
+            ),
+            'BatchPut': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchPut,
+                    request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchPutRequest.FromString,
+                    response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchPutResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -181,6 +218,33 @@ class CacheService:
             _registered_method=True)
 
     @staticmethod
+    def BatchGet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.cache.v1.CacheService/BatchGet',
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetRequest.SerializeToString,
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Put(request,
             target,
             options=(),
@@ -197,6 +261,33 @@ class CacheService:
             '/headrace.cache.v1.CacheService/Put',
             headrace_dot_cache_dot_v1_dot_cache__service__pb2.PutRequest.SerializeToString,
             headrace_dot_cache_dot_v1_dot_cache__service__pb2.PutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchPut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.cache.v1.CacheService/BatchPut',
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchPutRequest.SerializeToString,
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.BatchPutResponse.FromString,
             options,
             channel_credentials,
             insecure,

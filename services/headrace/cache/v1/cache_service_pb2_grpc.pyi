@@ -40,9 +40,18 @@ class CacheServiceStub:
     """Get looks an answer up, level by level, within the service's budget. A miss
     is an answer, not an error: so is a level that fails.
     """
+    BatchGet: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.BatchGetRequest, _cache_service_pb2.BatchGetResponse]
+    """BatchGet looks several answers up at once, each as Get does and all within
+    the same budget: what a busy replica asks, for which a call each would cost
+    more than the look-ups.
+    """
     Put: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.PutRequest, _cache_service_pb2.PutResponse]
     """Put keeps an answer. It is in memory when the call returns, and on its way
     to the levels behind.
+    """
+    BatchPut: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.BatchPutRequest, _cache_service_pb2.BatchPutResponse]
+    """BatchPut keeps several answers, each as Put does; none is kept when one of
+    them can't be.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_cache_service_pb2.WatchRequest, _cache_service_pb2.WatchResponse]
     """Watch tells what must be forgotten, for caches nearer to the caller. The
@@ -69,9 +78,18 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Get looks an answer up, level by level, within the service's budget. A miss
     is an answer, not an error: so is a level that fails.
     """
+    BatchGet: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.BatchGetRequest, _cache_service_pb2.BatchGetResponse]  # type: ignore[assignment]
+    """BatchGet looks several answers up at once, each as Get does and all within
+    the same budget: what a busy replica asks, for which a call each would cost
+    more than the look-ups.
+    """
     Put: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.PutRequest, _cache_service_pb2.PutResponse]  # type: ignore[assignment]
     """Put keeps an answer. It is in memory when the call returns, and on its way
     to the levels behind.
+    """
+    BatchPut: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.BatchPutRequest, _cache_service_pb2.BatchPutResponse]  # type: ignore[assignment]
+    """BatchPut keeps several answers, each as Put does; none is kept when one of
+    them can't be.
     """
     Watch: _aio.UnaryStreamMultiCallable[_cache_service_pb2.WatchRequest, _cache_service_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch tells what must be forgotten, for caches nearer to the caller. The
@@ -103,6 +121,17 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def BatchGet(
+        self,
+        request: _cache_service_pb2.BatchGetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.BatchGetResponse, _abc.Awaitable[_cache_service_pb2.BatchGetResponse]]:
+        """BatchGet looks several answers up at once, each as Get does and all within
+        the same budget: what a busy replica asks, for which a call each would cost
+        more than the look-ups.
+        """
+
+    @_abc_1.abstractmethod
     def Put(
         self,
         request: _cache_service_pb2.PutRequest,
@@ -110,6 +139,16 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_service_pb2.PutResponse, _abc.Awaitable[_cache_service_pb2.PutResponse]]:
         """Put keeps an answer. It is in memory when the call returns, and on its way
         to the levels behind.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchPut(
+        self,
+        request: _cache_service_pb2.BatchPutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.BatchPutResponse, _abc.Awaitable[_cache_service_pb2.BatchPutResponse]]:
+        """BatchPut keeps several answers, each as Put does; none is kept when one of
+        them can't be.
         """
 
     @_abc_1.abstractmethod
