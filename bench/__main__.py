@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import edge, lease, measure
+from bench import edge, lease, measure, stress
 from bench.calls import CallFailed
 from bench.counts import RunVoid
 from bench.edge import FloorFailed
@@ -23,11 +23,10 @@ from bench.h2load import LoadFailed
 from bench.ingest import ingest
 from bench.machine import described
 from bench.measure import Effort
-from bench.mesh import OFF, Mesh, MeshFailed, running
+from bench.mesh import MIB, OFF, Mesh, MeshFailed, running
 
-MIB = 2**20
 RESULTS = Path(__file__).with_name("results")
-ROWS = ("start", "linear", "hits", "everything", "latency", "minilm", "ingest", "lease")
+ROWS = ("start", "linear", "hits", "everything", "latency", "minilm", "users", "ingest", "lease")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -91,6 +90,9 @@ def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
         if "minilm" in rows:
             _say("minilm")
             figures.append(measure.minilm(mesh, effort, folder))
+        if "users" in rows:
+            _say("users")
+            figures += stress.users(mesh, folder)
     if "start" in rows:
         _say("starting it again")
         with running(folder / "s") as mesh:

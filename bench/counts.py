@@ -32,7 +32,7 @@ def counted(target: Target, requests: int, model: str = "", *, cached: bool = Fa
     rows = executed_rows(target, model) if model else 0
     before = statuses(target)
     yield
-    _await_statuses(target, before, requests)
+    await_statuses(target, before, requests)
     expected = 0 if cached or not model else requests
     executed = executed_rows(target, model) - rows if model else 0
     if executed != expected:
@@ -49,8 +49,11 @@ def statuses(target: Target) -> Counter[str]:
     return Counter({stat["name"].rpartition(".")[2]: stat["value"] for stat in stats})
 
 
-def _await_statuses(target: Target, before: Counter[str], requests: int) -> None:
-    """Envoy merges its workers' counters after the answer: asks until they are there."""
+def await_statuses(target: Target, before: Counter[str], requests: int) -> None:
+    """Raises `RunVoid` unless so many ended since `before`, all with status 0.
+
+    Envoy merges its workers' counters after the answer: asks until they are there.
+    """
     until = time.monotonic() + SETTLE_S
     while (seen := statuses(target) - before) != Counter({"0": requests}):
         if time.monotonic() > until:

@@ -1,14 +1,10 @@
 """How each figure is taken: floor, ours, floor, ours, floor, ...; every run checked."""
 
 import itertools
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from bench import h2load
 from bench.calls import check_linear, check_minilm
@@ -16,12 +12,12 @@ from bench.counts import counted
 from bench.figures import Figure, interleaved_ratio, spread
 from bench.frames import framed, linear_request, minilm_request, texts
 from bench.mesh import Mesh
+from bench.programs import addressed, floor, printed
 from bench.target import Sample, Target
 
 CONNECTIONS, STREAMS = 8, 16  # 128 in flight
 TOKENS = 32
 WARM_REQUESTS = 3_000
-TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ def linear(mesh: Mesh, echo: Target, effort: Effort) -> Figure:
     if not h2load.available():
         return Figure(name, must=1.5, aim=2.5, missing=h2load.HOW_TO_GET)
     check_linear(mesh)
-    ours, floors = _interleaved(
+    ours, floors = interleaved(
         effort, lambda: _flood(mesh.target, "linear", effort), lambda: _flood(echo, "", effort)
     )
     return Figure(
@@ -57,7 +53,7 @@ def ceiling(mesh: Mesh, c_server: Target, effort: Effort) -> Figure:
     if not h2load.available():
         return Figure(name, missing=h2load.HOW_TO_GET)
     once = Effort(1, effort.run_s)
-    ours, floors = _interleaved(
+    ours, floors = interleaved(
         once, lambda: _flood(mesh.target, "linear", once), lambda: _flood(c_server, "", once)
     )
     return Figure(name, f"{spread(ours)}/s", f"{spread(floors)}/s", interleaved_ratio(ours, floors))
@@ -69,7 +65,7 @@ def hits(mesh: Mesh, c_server: Target, effort: Effort) -> Figure:
     if not h2load.available():
         return Figure(name, must=0.3, aim=0.4, missing=h2load.HOW_TO_GET)
     check_linear(mesh, "linear-cached")  # the one execution
-    ours, floors = _interleaved(
+    ours, floors = interleaved(
         effort,
         lambda: _flood(mesh.target, "linear-cached", effort, cached=True),
         lambda: _flood(c_server, "", effort),
@@ -84,7 +80,7 @@ def everything(on: Mesh, off: Mesh, effort: Effort) -> Figure:
     name = "`linear`, 128 in flight, everything on / everything off"
     if not h2load.available():
         return Figure(name, must=0.9, aim=0.97, missing=h2load.HOW_TO_GET)
-    ours, floors = _interleaved(
+    ours, floors = interleaved(
         effort, lambda: _flood(on.target, "linear", effort), lambda: _flood(off.target, "linear", effort)
     )
     return Figure(
@@ -98,8 +94,8 @@ def latency(mesh: Mesh, effort: Effort) -> Figure:
     if not h2load.available():
         return Figure(name, unit="ms", must=1.0, aim=0.4, lower_is_better=True, missing=h2load.HOW_TO_GET)
     model = str(mesh.model_file("linear", "model.onnx"))
-    ours, floors = _interleaved(
-        effort, lambda: _one_at_a_time(mesh.target), lambda: _floor("bare_call", model, "x", "16")["p50_us"]
+    ours, floors = interleaved(
+        effort, lambda: _one_at_a_time(mesh.target), lambda: floor("bare_call", model, "x", "16")["p50_us"]
     )
     return Figure(
         name,
@@ -118,13 +114,13 @@ def minilm(mesh: Mesh, effort: Effort, folder: Path) -> Figure:
     model = str(mesh.model_file("minilm-encoder", "model.onnx"))
     source = texts(mesh.model_file("minilm", "tokenizer.json"), TOKENS, seed=0)
     check_minilm(mesh, next(source))
-    best = max(_floor("bare_onnx", model), key=lambda run: run["rows_per_s"])
+    best = max(floor("bare_onnx", model), key=lambda run: run["rows_per_s"])
     arguments = ("--layout", best["layout"], "--batch", str(best["batch"]), "--seconds", str(effort.run_s))
     requests = int(best["rows_per_s"] * effort.run_s)
-    ours, floors = _interleaved(
+    ours, floors = interleaved(
         effort,
         lambda: _distinct(mesh.target, source, requests, folder).per_s,
-        lambda: _floor("bare_onnx", model, *arguments)[0]["rows_per_s"],
+        lambda: floor("bare_onnx", model, *arguments)[0]["rows_per_s"],
     )
     return Figure(
         "`minilm`, 128 in flight / bare ONNX Runtime",
@@ -136,13 +132,14 @@ def minilm(mesh: Mesh, effort: Effort, folder: Path) -> Figure:
     )
 
 
-def _interleaved(
-    effort: Effort, ours: Callable[[], float], floor: Callable[[], float]
+def interleaved(
+    effort: Effort, ours: Callable[[], float], theirs: Callable[[], float]
 ) -> tuple[list[float], list[float]]:
-    mine, floors = [], [floor()]
+    """Runs of ours, each between two of the floor's: ours, and theirs (one more)."""
+    mine, floors = [], [theirs()]
     for _ in range(effort.rounds):
         mine.append(ours())
-        floors.append(floor())
+        floors.append(theirs())
     return mine, floors
 
 
@@ -170,21 +167,5 @@ def _distinct(target: Target, source: Iterator[str], requests: int, folder: Path
     frames = folder / "frames"
     chosen = itertools.islice(source, requests)
     frames.write_bytes(b"".join(framed(minilm_request(text).SerializeToString()) for text in chosen))
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(target.token)
     with counted(target, requests, "minilm"):
-        return Sample(
-            **_python("bench.streams", str(frames), "--port", str(target.port), "--token-file", str(token))
-        )
-
-
-def _floor(name: str, *arguments: str) -> Any:
-    return _python(f"bench.floors.{name}", *arguments)
-
-
-def _python(module: str, *arguments: str) -> Any:
-    """What the module prints as JSON."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
-    return json.loads(done.stdout)
+        return Sample(**printed("bench.streams", str(frames), *addressed(target, folder)))

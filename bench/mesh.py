@@ -15,6 +15,7 @@ import psutil
 from bench.target import Target
 
 START_TIMEOUT_S = 120
+MIB = 2**20
 CONFIG = Path(__file__).with_name("headrace.yaml")
 OFF = Path(__file__).with_name("off.yaml")
 
