@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from headrace.local.plan import Spec
+from headrace.local.spec import Spec
 
 
 class FakeChild:

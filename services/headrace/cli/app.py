@@ -115,6 +115,23 @@ def trace(
 
 
 @app.command()
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="A link to the web page, good once.")] = False,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch rates, latencies, batches, caches, breakers and cost."""
+    from headrace.cli import top as command
+
+    output = Output(as_json=as_json)
+    if web:
+        command.link(state_dir, output)
+    else:
+        command.top(state_dir, once=once, output=output)
+
+
+@app.command()
 def cost(
     by: Annotated[str, typer.Option(help="tenant, model or both.")] = "tenant,model",
     since: Annotated[str | None, typer.Option(help="As 90s, 15m, 1h or 7d; default: all time.")] = None,

@@ -213,6 +213,7 @@ def _already(state: StateDir, record: SupervisorRecord, output: Output) -> None:
     document = {
         "gateway": record.gateway,
         "services": services(listed(state)),
+        "web": record.web,
         "token_file": str(state.demo_token),
         "operator_token_file": str(state.operator_token),
         "state_dir": str(state.root),
@@ -238,6 +239,7 @@ def _endpoints(document: Document, output: Output) -> None:
     output.text(f"  gateway    {document['gateway']}  gRPC, gRPC-Web and REST")
     for service, addresses in document["services"].items():
         output.text(f"  {service:<9}  {', '.join(addresses)}")
+    output.text(f"  web        {document['web']}  `headrace top --web` lets you in")
     output.text(f"  token      {_short(Path(document['token_file']))}")
 
 

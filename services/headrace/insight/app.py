@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from headrace.guard.client import watching_revocations
+from headrace.insight.absent import NoFigures, NoPage
+from headrace.insight.collector import Collector
 from headrace.insight.core.keep import KeepRate
 from headrace.insight.errors import CODES
 from headrace.insight.forward import forwarding
 from headrace.insight.ingest import Ingest
 from headrace.insight.metrics import InsightMetrics
 from headrace.insight.nostore import NoStore
-from headrace.insight.servicer import InsightServicer, Traces, TraceServicer
+from headrace.insight.servicer import Figures, InsightServicer, Traces, TraceServicer
 from headrace.insight.settings import Settings
 from headrace.insight.store import Bounds, SqliteStore
 from headrace.insight.v1 import insight_service_pb2
@@ -22,6 +24,7 @@ from headrace.runtime.access import OBSERVE, OPERATE, Access, TokenVerifier
 from headrace.runtime.boundary import Boundary, TokenIdentity
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.lifecycle import metrics_endpoint
+from headrace.runtime.loops import looping
 from headrace.runtime.rpc import Caller, methods_of
 from headrace.runtime.server import Server, ServerSettings, serving
 from headrace.runtime.telemetry import Telemetry, TelemetrySettings, telemetry
@@ -34,6 +37,10 @@ SCOPES = {
     f"/{TRACE_SERVICE.full_name}/Export": OPERATE,
     f"/{INSIGHT_SERVICE.full_name}/GetTrace": OBSERVE,
     f"/{INSIGHT_SERVICE.full_name}/ListTraces": OBSERVE,
+    # Figures of the whole mesh, as traces and costs are: they name no tenant.
+    f"/{INSIGHT_SERVICE.full_name}/GetOverview": OBSERVE,
+    # Lets in whom the token would let in anyway.
+    f"/{INSIGHT_SERVICE.full_name}/CreateWebLink": OBSERVE,
 }
 LOCAL = Caller("local", frozenset({OPERATE}))
 """Every peer of the Unix socket: it may export, which is all that OPERATE allows here, not read."""
@@ -63,6 +70,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
             forwarding(settings.forward, metrics, queue_bytes=settings.forward_queue_bytes)
         )
         traces = await stack.enter_async_context(_traces(settings, metrics, clock))
+        figures = await stack.enter_async_context(_collecting(settings, clock))
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks), LOCAL),
             access=Access(SCOPES, revocations),
@@ -72,7 +80,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         )
         methods = [
             *methods_of(TRACE_SERVICE, TraceServicer(traces, fanout)),
-            *methods_of(INSIGHT_SERVICE, InsightServicer(traces)),
+            *methods_of(INSIGHT_SERVICE, InsightServicer(traces, figures, NoPage())),
         ]
         where = ServerSettings(
             settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
@@ -81,6 +89,19 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
         await server.tell(ready=True)
         yield Insight(server, traces, observed)
+
+
+@asynccontextmanager
+async def _collecting(settings: Settings, clock: Clock) -> AsyncIterator[Figures]:
+    """The figures, kept up to date meanwhile; none where nobody says which processes there are."""
+    if settings.targets is None:
+        yield NoFigures()
+        return
+    collector = Collector(
+        settings.targets, settings.gateway_admin, clock, interval_s=settings.figures_interval_s
+    )
+    async with looping(collector.run()):
+        yield collector
 
 
 def _traces(settings: Settings, metrics: InsightMetrics, clock: Clock) -> AbstractAsyncContextManager[Traces]:

@@ -4,12 +4,32 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from headrace.insight.document import overview_document
+from headrace.insight.figures import Estimate, Health, ModelFigures, Overview, ProcessFigures
+from headrace.insight.overview_wire import overview_of
 from headrace.insight.spans import Link, Span, Summary, Trace
 from headrace.insight.v1 import trace_pb2
-from headrace.insight.v1.insight_service_pb2 import GetTraceRequest, ListTracesRequest
+from headrace.insight.v1.insight_service_pb2 import (
+    CreateWebLinkRequest,
+    GetOverviewRequest,
+    GetTraceRequest,
+    ListTracesRequest,
+)
 from headrace.insight.v1.insight_service_pb2_grpc import InsightServiceStub
 
-__all__ = ["InsightClient", "Link", "Span", "Summary", "Trace"]
+__all__ = [
+    "Estimate",
+    "Health",
+    "InsightClient",
+    "Link",
+    "ModelFigures",
+    "Overview",
+    "ProcessFigures",
+    "Span",
+    "Summary",
+    "Trace",
+    "overview_document",
+]
 
 
 class InsightClient:
@@ -37,6 +57,20 @@ class InsightClient:
             GetTraceRequest(trace_id=trace_id), timeout=self._deadline_s, metadata=self._credentials
         )
         return Trace(tuple(map(_span, answer.spans)), tuple(map(_span, answer.linked_spans)))
+
+    async def overview(self, *, history: bool = False) -> Overview:
+        """What the mesh does now; with `history`, in the last ten minutes too. FIGURES_NOT_COLLECTED is possible."""
+        answer = await self._stub.GetOverview(
+            GetOverviewRequest(history=history), timeout=self._deadline_s, metadata=self._credentials
+        )
+        return overview_of(answer.overview)
+
+    async def web_link(self) -> str:
+        """The web page's address with a way in, once; PAGE_NOT_SERVED is possible."""
+        answer = await self._stub.CreateWebLink(
+            CreateWebLinkRequest(), timeout=self._deadline_s, metadata=self._credentials
+        )
+        return answer.url
 
     async def newest(self, limit: int = 20, service: str = "") -> list[Summary]:
         """The traces that started last, newest first; with `service`, those in which it took part."""

@@ -10,6 +10,8 @@ CODES: CodeTable = {
     (DOMAIN, "TRACE_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
     # Not UNAVAILABLE: asking again would not help.
     (DOMAIN, "TRACES_NOT_KEPT"): grpc.StatusCode.FAILED_PRECONDITION,
+    (DOMAIN, "FIGURES_NOT_COLLECTED"): grpc.StatusCode.FAILED_PRECONDITION,
+    (DOMAIN, "PAGE_NOT_SERVED"): grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -29,6 +31,26 @@ def traces_not_kept() -> HeadraceError:
         "TRACES_NOT_KEPT",
         "this insight keeps no traces, it only passes them on: ask the receivers that it is set to forward to",
         {"setting": "HEADRACE_INSIGHT_KEEP"},
+        DOMAIN,
+    )
+
+
+def figures_not_collected() -> HeadraceError:
+    """Nobody told which processes there are."""
+    return HeadraceError(
+        "FIGURES_NOT_COLLECTED",
+        "this insight asks no process for its metrics: it is not told which there are",
+        {"setting": "HEADRACE_INSIGHT_TARGETS"},
+        DOMAIN,
+    )
+
+
+def page_not_served() -> HeadraceError:
+    """There is no web page to let anybody in."""
+    return HeadraceError(
+        "PAGE_NOT_SERVED",
+        "this insight serves no web page",
+        {"setting": "HEADRACE_INSIGHT_WEB_LISTEN"},
         DOMAIN,
     )
 

@@ -13,17 +13,23 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from headrace.insight.core.otlp import invalid_count, span_count
 from headrace.insight.errors import field_invalid, trace_not_found
+from headrace.insight.figures import Overview
 from headrace.insight.forward import Fanout
+from headrace.insight.overview_wire import overview_message
 from headrace.insight.spans import Span, Summary
 from headrace.insight.store import SqliteStore
 from headrace.insight.v1 import trace_pb2
 from headrace.insight.v1.insight_service_pb2 import (
+    CreateWebLinkRequest,
+    CreateWebLinkResponse,
+    GetOverviewRequest,
+    GetOverviewResponse,
     GetTraceRequest,
     GetTraceResponse,
     ListTracesRequest,
     ListTracesResponse,
 )
-from headrace.runtime.rpc import Call
+from headrace.runtime.rpc import Call, Caller
 
 T = TypeVar("T")
 
@@ -40,6 +46,20 @@ class Traces(Protocol):
 
     async def ask(self, question: Callable[[SqliteStore], T]) -> T:
         """The question's answer."""
+
+
+class Figures(Protocol):
+    """What the mesh does now."""
+
+    def overview(self, *, history: bool = False) -> Overview:
+        """The figures; raises FIGURES_NOT_COLLECTED."""
+
+
+class Page(Protocol):
+    """The web page."""
+
+    def link(self, caller: Caller) -> str:
+        """Its address with a way in for this caller, once; raises PAGE_NOT_SERVED."""
 
 
 class TraceServicer:
@@ -62,8 +82,10 @@ class TraceServicer:
 class InsightServicer:
     """headrace.insight.v1.InsightService."""
 
-    def __init__(self, traces: Traces) -> None:
+    def __init__(self, traces: Traces, figures: Figures, page: Page) -> None:
         self._traces = traces
+        self._figures = figures
+        self._page = page
 
     async def GetTrace(self, request: GetTraceRequest, _call: Call) -> GetTraceResponse:
         trace_id = request.trace_id.lower()
@@ -79,9 +101,23 @@ class InsightServicer:
     async def ListTraces(self, request: ListTracesRequest, _call: Call) -> ListTracesResponse:
         if not 0 <= request.limit <= MAX_LIMIT:
             raise field_invalid("limit", f"must be between 0 and {MAX_LIMIT}")
-        limit, service = request.limit or DEFAULT_LIMIT, request.service
-        summaries = await self._traces.ask(lambda store: store.newest(limit, service))
+        least_ns = request.min_duration.seconds * 10**9 + request.min_duration.nanos
+        summaries = await self._traces.ask(
+            lambda store: store.newest(
+                request.limit or DEFAULT_LIMIT,
+                request.service,
+                model=request.model,
+                least_ns=least_ns,
+                failed=request.failed_only,
+            )
+        )
         return ListTracesResponse(traces=map(_summary_message, summaries))
+
+    async def GetOverview(self, request: GetOverviewRequest, _call: Call) -> GetOverviewResponse:
+        return GetOverviewResponse(overview=overview_message(self._figures.overview(history=request.history)))
+
+    async def CreateWebLink(self, _request: CreateWebLinkRequest, call: Call) -> CreateWebLinkResponse:
+        return CreateWebLinkResponse(url=self._page.link(call.caller))
 
 
 def _partly(rejected: int, why: str) -> ExportTraceServiceResponse:

@@ -8,6 +8,7 @@ from pathlib import Path
 from headrace.runtime.settings import SettingsReader
 
 MIB = 1024 * 1024
+_LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
 _RECEIVER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 
 
@@ -31,6 +32,10 @@ class Settings:
     forward: tuple[str, ...] = ()
     forward_queue_bytes: int = 8 * MIB
     guard: str = ""
+    targets: Path | None = None
+    gateway_admin: Path | None = None
+    figures_interval_s: float = 2.0
+    web_listen: str = ""
     max_message_bytes: int = 4 * MIB
     drain_grace_s: float = 5.0
 
@@ -58,6 +63,10 @@ class Settings:
                 "FORWARD_QUEUE_BYTES", d.forward_queue_bytes, low=MIB, high=2**31
             ),
             guard=reader.text("GUARD", d.guard),
+            targets=reader.path("TARGETS", None),
+            gateway_admin=reader.path("GATEWAY_ADMIN", None),
+            figures_interval_s=reader.number("FIGURES_INTERVAL_S", d.figures_interval_s, low=0.1, high=60),
+            web_listen=reader.text("WEB_LISTEN", d.web_listen),
             max_message_bytes=reader.integer(
                 "MAX_MESSAGE_BYTES", d.max_message_bytes, low=MIB // 4, high=64 * MIB
             ),
@@ -72,5 +81,8 @@ class Settings:
                 reader.problem("FORWARD", f"must be host:port of OTLP gRPC receivers, not {receiver!r}")
         if settings.store_bytes < 8 * max(settings.trace_bytes, settings.max_message_bytes):
             reader.problem("STORE_BYTES", "must hold eight traces of TRACE_BYTES, and eight messages")
+        if settings.web_listen and not _LOOPBACK.fullmatch(settings.web_listen):
+            # Without TLS, whoever is in between reads the token.
+            reader.problem("WEB_LISTEN", f"must be a port of the loopback, not {settings.web_listen!r}")
         reader.finish()
         return settings

@@ -27,6 +27,8 @@ EVICTED_AT_ONCE = 64
 """Traces in one transaction of an eviction, which bounds the log."""
 MAX_LINKED_SPANS = 256
 MAX_LINKED_BYTES = 1024 * 1024
+MODEL_TRACES = 5000
+"""How many traces are looked through for those of one model: it is written in their spans only."""
 
 _SELECT_SPANS = (
     "SELECT t.trace_id, s.span_id, s.parent_id, s.service, s.name, s.start_ns, s.end_ns, s.kind, s.status, "
@@ -43,6 +45,20 @@ _LINKED = (
     "ON k.trace = s.trace AND k.span_id = s.span_id "
     "WHERE t.trace_id <> ?1 ORDER BY s.start_ns, s.span_id LIMIT ?2"
 )
+_SELECT_SUMMARIES = (
+    "SELECT trace_id, root_name, root_service, start_ns, end_ns, spans, failed FROM {} t "
+    "WHERE (?1 = '' OR instr(services, char(10) || ?1 || char(10))) "
+    "AND end_ns - start_ns >= ?3 AND (NOT ?4 OR failed) "
+)
+_ORDER = "ORDER BY start_ns DESC, id DESC LIMIT ?2"
+_NEWEST = _SELECT_SUMMARIES.format("traces") + _ORDER
+# Not every span has attributes, which are JSON then.
+_OF_MODEL = (
+    "AND EXISTS (SELECT 1 FROM spans s WHERE s.trace = t.id AND s.attributes <> '' "
+    """AND json_extract(s.attributes, '$."headrace.model"') = ?5) """
+)
+_LATEST = "(SELECT * FROM traces ORDER BY start_ns DESC, id DESC LIMIT ?6)"
+_NEWEST_OF_MODEL = _SELECT_SUMMARIES.format(_LATEST) + _OF_MODEL + _ORDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +119,19 @@ class SqliteStore:
         linked = map(_span, self._db.execute(_LINKED, (key, MAX_LINKED_SPANS)))
         return Trace(tuple(spans), tuple(_within(linked, MAX_LINKED_BYTES)))
 
-    def newest(self, limit: int, service: str = "") -> list[Summary]:
-        """The traces that started last; of those in which `service` took part, if named."""
-        rows = self._db.execute(
-            "SELECT trace_id, root_name, root_service, start_ns, end_ns, spans, failed FROM traces "
-            "WHERE ?1 = '' OR instr(services, char(10) || ?1 || char(10)) "
-            "ORDER BY start_ns DESC, id DESC LIMIT ?2",
-            (service, limit),
+    def newest(
+        self, limit: int, service: str = "", *, model: str = "", least_ns: int = 0, failed: bool = False
+    ) -> list[Summary]:
+        """The traces that started last.
+
+        Of those in which `service` took part, that are of `model` and among the
+        newest `MODEL_TRACES`, lasted `least_ns` or failed, if asked for.
+        """
+        bounds = (service, limit, least_ns, failed)
+        rows = (
+            self._db.execute(_NEWEST_OF_MODEL, (*bounds, model, MODEL_TRACES))
+            if model
+            else self._db.execute(_NEWEST, bounds)
         )
         return [_summary(*row) for row in rows]
 

@@ -96,6 +96,7 @@ def configuration(settings: LocalSettings) -> Config:
     if settings.port == 0:
         for section in ("inference", "insight", "limits", "metering", "scaling"):
             config = _changed(config, section, port=0)
+        config = _changed(config, "insight", web_port=0)
         config = _changed(config, "cache", port=0, valkey_port=0)
     if settings.replicas is not None:
         config = _changed(config, "inference", replicas=settings.replicas)
@@ -149,7 +150,7 @@ async def _start(plan: Plan, supervisor: Supervisor, report: Report) -> None:
     finally:
         models.cancel()
         await asyncio.gather(models, return_exceptions=True)
-    write_record(plan.state, supervisor.gateway_address)
+    write_record(plan.state, supervisor.gateway_address, supervisor.web)
     report.ready(document(plan.state, supervisor))
 
 
@@ -158,6 +159,7 @@ def document(state: StateDir, supervisor: Supervisor) -> dict[str, object]:
     return {
         "gateway": supervisor.gateway_address,
         "services": supervisor.addresses(),
+        "web": supervisor.web,
         "token_file": str(state.demo_token),
         "operator_token_file": str(state.operator_token),
         "state_dir": str(state.root),

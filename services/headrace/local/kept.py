@@ -14,8 +14,8 @@ from headrace.local.child import Running, ending
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import RUNNING, Event, State, step
 from headrace.local.errors import process_state, start_failed
-from headrace.local.plan import Spec
 from headrace.local.probes import Probe
+from headrace.local.spec import Spec
 from headrace.runtime.clock import Clock
 
 log = structlog.get_logger()

@@ -6,7 +6,7 @@ other.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from headrace.local import valkey as store
 from headrace.local.config.schema import EMBEDDED, NONE, Config, Limits
 from headrace.local.config.schema import INSIGHT as OURS
 from headrace.local.ports import HOST
+from headrace.local.spec import Spec
 from headrace.local.statedir import StateDir
 
 GATEWAY, INFERENCE, INSIGHT = "gateway", "inference", "insight"
@@ -32,25 +33,6 @@ INHERITED = (
     "LD_LIBRARY_PATH",
     "GLIBC_TUNABLES",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """One process: what to start, and where it will be.
-
-    `ports` are those that must be free, `port_key` is the key of headrace.yaml
-    that sets the first of them; `endpoint` is set for replicas only.
-    """
-
-    name: str
-    service: str
-    command: tuple[str, ...]
-    env: Mapping[str, str]
-    address: str
-    ports: tuple[int, ...]
-    port_key: str
-    log: Path
-    endpoint: gateway.Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +81,22 @@ class Plan:
             self.state.log(GATEWAY),
         )
 
-    def insight_spec(self, port: int) -> Spec:
+    def insight_spec(self, port: int, web_port: int) -> Spec:
         """Takes every span of the mesh, keeps them and passes them on; makes none, or each would make another."""
         receivers = [target for target in self.config.telemetry.otlp_endpoint if target != OURS]
         fixed = {"HEADRACE_INSIGHT_STORE": str(self.state.traces), "HEADRACE_TELEMETRY_OTLP": ""}
+        fixed |= {
+            "HEADRACE_INSIGHT_TARGETS": str(self.state.targets),
+            "HEADRACE_INSIGHT_GATEWAY_ADMIN": str(self.state.envoy_admin),
+            "HEADRACE_INSIGHT_WEB_LISTEN": f"{HOST}:{web_port}",
+        }
         defaults = {
             "HEADRACE_INSIGHT_STORE_BYTES": str(self.config.insight.store_bytes),
             "HEADRACE_INSIGHT_KEEP": str(OURS in self.config.telemetry.otlp_endpoint).lower(),
             "HEADRACE_INSIGHT_FORWARD": ",".join(receivers),
         }
-        return self._neighbour(INSIGHT, "insight.port", port, defaults, fixed)
+        spec = self._neighbour(INSIGHT, "insight.port", port, defaults, fixed)
+        return replace(spec, ports=(*spec.ports, web_port), web=f"http://{HOST}:{web_port}/")
 
     def guard_spec(self, port: int) -> Spec:
         """Leases out what each tenant may do."""
@@ -170,7 +158,7 @@ class Plan:
         """Every process besides the gateway and the replicas; `free` gives the first of some free ports."""
         section = self.config
         specs = [
-            self.insight_spec(section.insight.port or free(2)),
+            self.insight_spec(section.insight.port or free(2), section.insight.web_port or free(1)),
             self.scaling_spec(section.scaling.port or free(2)),
         ]
         if self.runs(GUARD):

@@ -20,11 +20,12 @@ LONGEST_SOCKET = "inference-999.grpc.sock"
 
 
 class SupervisorRecord(msgspec.Struct, frozen=True):
-    """Who supervises, and where its gateway listens; empty until it is ready."""
+    """Who supervises, and where its gateway listens and its page is; both empty until it is ready."""
 
     pid: int
     identity: str
     gateway: str = ""
+    web: str = ""
 
     def alive(self) -> bool:
         """Whether exactly this process still runs: its pid may be another's by now."""
@@ -126,6 +127,10 @@ class StateDir:
         return self.socket("insight")
 
     @property
+    def targets(self) -> Path:
+        return self.run / "targets.json"
+
+    @property
     def envoy_admin(self) -> Path:
         return self.run / "envoy-admin.sock"
 
@@ -224,8 +229,8 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     beside.replace(path)
 
 
-def write_record(state: StateDir, gateway: str) -> None:
-    """Says who supervises and, once the gateway is ready, where it listens."""
+def write_record(state: StateDir, gateway: str, web: str = "") -> None:
+    """Says who supervises and, once the gateway is ready, where it listens and where the page is."""
     pid = os.getpid()
-    record = SupervisorRecord(pid, identity_of(pid), gateway)
+    record = SupervisorRecord(pid, identity_of(pid), gateway, web)
     write_atomically(state.record, msgspec.json.encode(record))

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -11,7 +11,7 @@ from headrace.local import gateway
 from headrace.local.child import Running, start
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import SERVING, State
-from headrace.local.errors import StartFault, process_not_found, process_state
+from headrace.local.errors import process_not_found, process_state
 from headrace.local.kept import Kept, Patience
 from headrace.local.plan import (
     CACHE,
@@ -23,11 +23,12 @@ from headrace.local.plan import (
     SCALING,
     VALKEY,
     Plan,
-    Spec,
 )
-from headrace.local.ports import FreePorts, holder, is_free
+from headrace.local.ports import FreePorts, is_free
 from headrace.local.probes import EnvoyAdmin, HealthProbe, Probe, ValkeyProbe
 from headrace.local.secret_files import write_valkey
+from headrace.local.spec import Spec, check_ports
+from headrace.local.targets import TargetsFile
 from headrace.local.valkey import USER
 from headrace.runtime.clock import Clock
 
@@ -77,6 +78,7 @@ class Supervisor:
         self._admin = EnvoyAdmin(plan.state.envoy_admin)
         self._gateway = plan.gateway_settings(plan.config.gateway.port or self._free.take())
         self._published: tuple[int, list[gateway.Endpoint]] = (0, [])
+        self._targets = TargetsFile(plan.state.targets)
         self._stopping = False
 
     @property
@@ -95,7 +97,7 @@ class Supervisor:
         edge = self._plan.gateway_spec(self._gateway.port)
         neighbours = self._plan.neighbours(self._free.take)
         replicas = [self._replica(number) for number in range(self._plan.config.inference.replicas)]
-        _check_ports([edge, *neighbours, *replicas])
+        check_ports([edge, *neighbours, *replicas])
         for spec in neighbours:
             if spec.service == VALKEY:
                 write_valkey(self._plan.state, spec.ports[0])
@@ -119,7 +121,7 @@ class Supervisor:
         else:
             process = self.find(name)
             process.require(State.STOPPED)
-            _check_ports([process.spec])
+            check_ports([process.spec])
             process = self._keep(process.spec)
         try:
             await self._started(process)
@@ -183,6 +185,11 @@ class Supervisor:
                 found.setdefault(process.spec.service, []).append(process.spec.address)
         return found
 
+    @property
+    def web(self) -> str:
+        """Where insight's page is."""
+        return next((process.spec.web for process in self._of(lambda spec: bool(spec.web))), "")
+
     def _of(self, which: Callable[[Spec], bool]) -> list[Kept]:
         return [process for process in self.processes.values() if which(process.spec)]
 
@@ -225,7 +232,12 @@ class Supervisor:
     def _changed(self, process: Kept) -> None:
         if process.spec.endpoint and not self._stopping:
             self._publish()
+        self._list()
         self._told(process)
+
+    def _list(self) -> None:
+        """Tells who asks for metrics which processes there are."""
+        self._targets.write(p.spec for p in self.processes.values() if p.state is not State.STOPPED)
 
     def _publish(self) -> None:
         """Tells Envoy the replicas that serve, if they are others than before."""
@@ -285,14 +297,3 @@ class Supervisor:
 
 async def _launch(spec: Spec) -> Running:
     return await start(spec.command, spec.env, spec.log)
-
-
-def _check_ports(specs: Sequence[Spec]) -> None:
-    for spec in specs:
-        for port in spec.ports:
-            if not is_free(port):
-                raise StartFault(
-                    f"{spec.name} can't listen on port {port}",
-                    f"it is held by {holder(port)}",
-                    f"stop that process, use `--port 0` for free ports, or set {spec.port_key} in headrace.yaml",
-                )

@@ -10,7 +10,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 
 from headrace.insight.app import Insight
 from headrace.insight.client import InsightClient
-from headrace.insight.v1.insight_service_pb2 import GetTraceRequest, ListTracesRequest
+from headrace.insight.v1.insight_service_pb2 import (
+    CreateWebLinkRequest,
+    GetOverviewRequest,
+    GetTraceRequest,
+    ListTracesRequest,
+)
 from headrace.insight.v1.insight_service_pb2_grpc import InsightServiceStub
 from tests.contract.insight.conftest import Credentials
 from tests.contract.insight.test_export import reason_of, settled
@@ -78,6 +83,8 @@ async def test_only_an_observer_may_ask(
     for call in (
         stub.GetTrace(GetTraceRequest(trace_id="a" * 32), metadata=credentials),
         stub.ListTraces(ListTracesRequest(), metadata=credentials),
+        stub.GetOverview(GetOverviewRequest(), metadata=credentials),
+        stub.CreateWebLink(CreateWebLinkRequest(), metadata=credentials),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call

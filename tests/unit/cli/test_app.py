@@ -163,7 +163,7 @@ def test_doctor_looks_at_the_ports_of_the_file(tmp_path: Path) -> None:
         text = f"gateway: {{port: {port}}}\ninference: {{port: 0}}\n"
         off = "limits: {enabled: false}\nmetering: {port: 0}\ncache: {port: 0, valkey_port: 7250}\n"
         off += "scaling: {port: 0}\n"
-        (tmp_path / "headrace.yaml").write_text(text + "insight: {port: 7600}\n" + off)
+        (tmp_path / "headrace.yaml").write_text(text + "insight: {port: 7600, web_port: 0}\n" + off)
         (tmp_path / "other.yaml").write_text("inference: {port: 7100, replicas: 2}\n")
         here = json.loads(headrace("doctor", "--json", cwd=tmp_path).stdout)
     assert set(ports_in(here)) == {str(port), "7600", "7601", "7250"}
@@ -172,7 +172,7 @@ def test_doctor_looks_at_the_ports_of_the_file(tmp_path: Path) -> None:
     assert f"pid {os.getpid()}" in held["found"]
     assert "set gateway.port" in held["fix"]
     other = json.loads(headrace("doctor", "--json", "--config", "other.yaml", cwd=tmp_path).stdout)
-    expected = {"8080", "7100", "7101", "7110", "7111", "9600", "9601"}
+    expected = {"8080", "7100", "7101", "7110", "7111", "9600", "9601", "9680"}
     expected |= {"9300", "9301", "9200", "9201", "9250", "9400", "9401", "9500", "9501"}
     assert set(ports_in(other)) == expected
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,27 @@ def test_a_span_that_only_points_here_comes_too(store: SqliteStore) -> None:
     """A batch whose request does not name it is found from the request."""
     add(store, stored_span(1, 1), stored_span(9, 9, links=[(1, 1)]))
     assert identifiers(store.trace(trace_id(1).hex()).linked) == [9]
+
+
+def test_traces_are_found_by_model_time_and_failure(store: SqliteStore) -> None:
+    """Alone and together; a model's name is looked for as it is, whatever stands in it."""
+    for number, model in {1: "linear", 2: 'li"near', 3: "linear"}.items():
+        span = stored_span(number, 1, start=number * SECOND, end=number * 2 * SECOND)
+        add(store, replace(span, attributes={"headrace.model": model}, status=ERROR * (number == 3)))
+        add(store, stored_span(number, 2, start=number * SECOND, end=number * SECOND))
+
+    def found(service: str = "", model: str = "", least_ns: int = 0, *, failed: bool = False) -> list[int]:
+        traces = store.newest(9, service, model=model, least_ns=least_ns, failed=failed)
+        return [int(trace.trace_id, 16) for trace in traces]
+
+    assert found() == [3, 2, 1]
+    assert found(model="linear") == [3, 1]
+    assert found(model='li"near') == [2]
+    assert found(model="lin%") == []
+    assert found(failed=True) == [3]
+    assert found(least_ns=2 * SECOND) == [3, 2]
+    assert found("inference", "linear", 2 * SECOND, failed=True) == [3]
+    assert found("gateway", "linear") == []
 
 
 def test_so_many_linked_spans_and_no_more(store: SqliteStore) -> None:

@@ -11,7 +11,7 @@ import pytest
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import State
 from headrace.local.kept import Kept, Patience
-from headrace.local.plan import Spec
+from headrace.local.spec import Spec
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.errors import HeadraceError
 from tests.fakes.local import FakeLauncher, FakeProbe

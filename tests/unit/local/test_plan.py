@@ -35,7 +35,7 @@ def test_defaults_are_good_settings() -> None:
     assert (inference.listen, inference.metrics_listen) == ("127.0.0.1:9110", "127.0.0.1:9111")
     assert (inference.replica, inference.repository) == ("inference-1", STATE.models)
     assert inference.telemetry.otlp == (f"unix:{STATE.insight_socket}",)
-    insight = InsightSettings.read(plan().insight_spec(9600).env)
+    insight = InsightSettings.read(plan().insight_spec(9600, 9680).env)
     assert (insight.listen, insight.store, insight.socket) == (
         "127.0.0.1:9600",
         STATE.traces,
@@ -67,13 +67,13 @@ def test_receivers(endpoints: str, exported: bool, kept: bool, forwarded: tuple[
     settings = TelemetrySettings.read(made.replica_spec(0, 1).env)
     assert settings.otlp == ((f"unix:{STATE.insight_socket}",) if exported else ())
     assert settings.sample_ratio == 0.5
-    insight = InsightSettings.read(made.insight_spec(9600).env)
+    insight = InsightSettings.read(made.insight_spec(9600, 9680).env)
     assert (insight.keep, insight.forward) == (kept, forwarded)
 
 
 def test_insight_does_not_trace_into_itself() -> None:
     """Each span of insight's own would make another one."""
-    assert TelemetrySettings.read(plan().insight_spec(9600).env).otlp == ()
+    assert TelemetrySettings.read(plan().insight_spec(9600, 9680).env).otlp == ()
 
 
 def test_environment_wins_over_the_file() -> None:
@@ -106,7 +106,7 @@ def test_neighbours() -> None:
     """All of them by default, each on its own ports and reached by its socket."""
     specs = {spec.name: spec for spec in plan().neighbours(lambda _: 1)}
     assert {name: spec.ports for name, spec in specs.items()} == {
-        "insight": (9600, 9601),
+        "insight": (9600, 9601, 9680),
         "guard": (9300, 9301),
         "valkey": (9250,),
         "cache": (9200, 9201),
@@ -205,7 +205,7 @@ def test_revoked_tokens() -> None:
         told = [
             CacheSettings.read(made.cache_spec(1, 2).env).guard,
             MeteringSettings.read(made.metering_spec(1).env).guard,
-            InsightSettings.read(made.insight_spec(1).env).guard,
+            InsightSettings.read(made.insight_spec(1, 3).env).guard,
             ScalingSettings.read(made.scaling_spec(1).env).guard,
         ]
         assert told == [target] * 4

@@ -32,6 +32,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """This insight is set to pass spans on and to keep none.
     Example metadata: {"setting": "HEADRACE_INSIGHT_KEEP"}. Code: FAILED_PRECONDITION.
     """
+    ERROR_REASON_FIGURES_NOT_COLLECTED: _ErrorReason.ValueType  # 3
+    """This insight is not told which processes there are.
+    Example metadata: {"setting": "HEADRACE_INSIGHT_TARGETS"}. Code: FAILED_PRECONDITION.
+    """
+    ERROR_REASON_PAGE_NOT_SERVED: _ErrorReason.ValueType  # 4
+    """This insight serves no web page.
+    Example metadata: {"setting": "HEADRACE_INSIGHT_WEB_LISTEN"}. Code: FAILED_PRECONDITION.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
@@ -47,5 +55,13 @@ Example metadata: {"trace_id": "4bf9…"}. Code: NOT_FOUND.
 ERROR_REASON_TRACES_NOT_KEPT: ErrorReason.ValueType  # 2
 """This insight is set to pass spans on and to keep none.
 Example metadata: {"setting": "HEADRACE_INSIGHT_KEEP"}. Code: FAILED_PRECONDITION.
+"""
+ERROR_REASON_FIGURES_NOT_COLLECTED: ErrorReason.ValueType  # 3
+"""This insight is not told which processes there are.
+Example metadata: {"setting": "HEADRACE_INSIGHT_TARGETS"}. Code: FAILED_PRECONDITION.
+"""
+ERROR_REASON_PAGE_NOT_SERVED: ErrorReason.ValueType  # 4
+"""This insight serves no web page.
+Example metadata: {"setting": "HEADRACE_INSIGHT_WEB_LISTEN"}. Code: FAILED_PRECONDITION.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from headrace.insight.v1 import overview_pb2 as headrace_dot_insight_dot_v1_dot_overview__pb2
 from headrace.insight.v1 import trace_pb2 as headrace_dot_insight_dot_v1_dot_trace__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)headrace/insight/v1/insight_service.proto\x12\x13headrace.insight.v1\x1a\x1fheadrace/insight/v1/trace.proto\"#\n\x0fGetTraceRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\"m\n\x10GetTraceResponse\x12(\n\x05spans\x18\x01 \x03(\x0b\x32\x19.headrace.insight.v1.Span\x12/\n\x0clinked_spans\x18\x02 \x03(\x0b\x32\x19.headrace.insight.v1.Span\"3\n\x11ListTracesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0f\n\x07service\x18\x02 \x01(\t\"G\n\x12ListTracesResponse\x12\x31\n\x06traces\x18\x01 \x03(\x0b\x32!.headrace.insight.v1.TraceSummary2\xd2\x01\n\x0eInsightService\x12\\\n\x08GetTrace\x12$.headrace.insight.v1.GetTraceRequest\x1a%.headrace.insight.v1.GetTraceResponse\"\x03\x90\x02\x01\x12\x62\n\nListTraces\x12&.headrace.insight.v1.ListTracesRequest\x1a\'.headrace.insight.v1.ListTracesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)headrace/insight/v1/insight_service.proto\x12\x13headrace.insight.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\"headrace/insight/v1/overview.proto\x1a\x1fheadrace/insight/v1/trace.proto\"#\n\x0fGetTraceRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\"m\n\x10GetTraceResponse\x12(\n\x05spans\x18\x01 \x03(\x0b\x32\x19.headrace.insight.v1.Span\x12/\n\x0clinked_spans\x18\x02 \x03(\x0b\x32\x19.headrace.insight.v1.Span\"\x88\x01\n\x11ListTracesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12/\n\x0cmin_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x66\x61iled_only\x18\x05 \x01(\x08\"G\n\x12ListTracesResponse\x12\x31\n\x06traces\x18\x01 \x03(\x0b\x32!.headrace.insight.v1.TraceSummary\"%\n\x12GetOverviewRequest\x12\x0f\n\x07history\x18\x01 \x01(\x08\"F\n\x13GetOverviewResponse\x12/\n\x08overview\x18\x01 \x01(\x0b\x32\x1d.headrace.insight.v1.Overview\"\x16\n\x14\x43reateWebLinkRequest\"$\n\x15\x43reateWebLinkResponse\x12\x0b\n\x03url\x18\x01 \x01(\t2\xa3\x03\n\x0eInsightService\x12\\\n\x08GetTrace\x12$.headrace.insight.v1.GetTraceRequest\x1a%.headrace.insight.v1.GetTraceResponse\"\x03\x90\x02\x01\x12\x62\n\nListTraces\x12&.headrace.insight.v1.ListTracesRequest\x1a\'.headrace.insight.v1.ListTracesResponse\"\x03\x90\x02\x01\x12\x65\n\x0bGetOverview\x12\'.headrace.insight.v1.GetOverviewRequest\x1a(.headrace.insight.v1.GetOverviewResponse\"\x03\x90\x02\x01\x12h\n\rCreateWebLink\x12).headrace.insight.v1.CreateWebLinkRequest\x1a*.headrace.insight.v1.CreateWebLinkResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +38,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INSIGHTSERVICE'].methods_by_name['GetTrace']._serialized_options = b'\220\002\001'
   _globals['_INSIGHTSERVICE'].methods_by_name['ListTraces']._loaded_options = None
   _globals['_INSIGHTSERVICE'].methods_by_name['ListTraces']._serialized_options = b'\220\002\001'
-  _globals['_GETTRACEREQUEST']._serialized_start=99
-  _globals['_GETTRACEREQUEST']._serialized_end=134
-  _globals['_GETTRACERESPONSE']._serialized_start=136
-  _globals['_GETTRACERESPONSE']._serialized_end=245
-  _globals['_LISTTRACESREQUEST']._serialized_start=247
-  _globals['_LISTTRACESREQUEST']._serialized_end=298
-  _globals['_LISTTRACESRESPONSE']._serialized_start=300
-  _globals['_LISTTRACESRESPONSE']._serialized_end=371
-  _globals['_INSIGHTSERVICE']._serialized_start=374
-  _globals['_INSIGHTSERVICE']._serialized_end=584
+  _globals['_INSIGHTSERVICE'].methods_by_name['GetOverview']._loaded_options = None
+  _globals['_INSIGHTSERVICE'].methods_by_name['GetOverview']._serialized_options = b'\220\002\001'
+  _globals['_GETTRACEREQUEST']._serialized_start=167
+  _globals['_GETTRACEREQUEST']._serialized_end=202
+  _globals['_GETTRACERESPONSE']._serialized_start=204
+  _globals['_GETTRACERESPONSE']._serialized_end=313
+  _globals['_LISTTRACESREQUEST']._serialized_start=316
+  _globals['_LISTTRACESREQUEST']._serialized_end=452
+  _globals['_LISTTRACESRESPONSE']._serialized_start=454
+  _globals['_LISTTRACESRESPONSE']._serialized_end=525
+  _globals['_GETOVERVIEWREQUEST']._serialized_start=527
+  _globals['_GETOVERVIEWREQUEST']._serialized_end=564
+  _globals['_GETOVERVIEWRESPONSE']._serialized_start=566
+  _globals['_GETOVERVIEWRESPONSE']._serialized_end=636
+  _globals['_CREATEWEBLINKREQUEST']._serialized_start=638
+  _globals['_CREATEWEBLINKREQUEST']._serialized_end=660
+  _globals['_CREATEWEBLINKRESPONSE']._serialized_start=662
+  _globals['_CREATEWEBLINKRESPONSE']._serialized_end=698
+  _globals['_INSIGHTSERVICE']._serialized_start=701
+  _globals['_INSIGHTSERVICE']._serialized_end=1120
 # @@protoc_insertion_point(module_scope)

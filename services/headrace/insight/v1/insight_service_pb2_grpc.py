@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class InsightServiceStub:
-    """InsightService answers questions about what the mesh did. An insight that is
-    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """InsightService answers questions about what the mesh did and does. An insight
+    that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
+    those about traces.
     """
 
     def __init__(self, channel):
@@ -46,11 +47,22 @@ class InsightServiceStub:
                 request_serializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.ListTracesRequest.SerializeToString,
                 response_deserializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.ListTracesResponse.FromString,
                 _registered_method=True)
+        self.GetOverview = channel.unary_unary(
+                '/headrace.insight.v1.InsightService/GetOverview',
+                request_serializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.GetOverviewRequest.SerializeToString,
+                response_deserializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.GetOverviewResponse.FromString,
+                _registered_method=True)
+        self.CreateWebLink = channel.unary_unary(
+                '/headrace.insight.v1.InsightService/CreateWebLink',
+                request_serializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.CreateWebLinkRequest.SerializeToString,
+                response_deserializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.CreateWebLinkResponse.FromString,
+                _registered_method=True)
 
 
 class InsightServiceServicer:
-    """InsightService answers questions about what the mesh did. An insight that is
-    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """InsightService answers questions about what the mesh did and does. An insight
+    that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
+    those about traces.
     """
 
     def GetTrace(self, request, context):
@@ -69,6 +81,23 @@ class InsightServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOverview(self, request, context):
+        """GetOverview answers with what the mesh does now. FAILED_PRECONDITION
+        (FIGURES_NOT_COLLECTED) when this insight is told of no processes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateWebLink(self, request, context):
+        """CreateWebLink answers with an address of the web page that lets its reader
+        in once, within a minute. FAILED_PRECONDITION (PAGE_NOT_SERVED) when this
+        insight serves no page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InsightServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -82,6 +111,16 @@ def add_InsightServiceServicer_to_server(servicer, server):
                     request_deserializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.ListTracesRequest.FromString,
                     response_serializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.ListTracesResponse.SerializeToString,
             ),
+            'GetOverview': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOverview,
+                    request_deserializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.GetOverviewRequest.FromString,
+                    response_serializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.GetOverviewResponse.SerializeToString,
+            ),
+            'CreateWebLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateWebLink,
+                    request_deserializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.CreateWebLinkRequest.FromString,
+                    response_serializer=headrace_dot_insight_dot_v1_dot_insight__service__pb2.CreateWebLinkResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'headrace.insight.v1.InsightService', rpc_method_handlers)
@@ -91,8 +130,9 @@ def add_InsightServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InsightService:
-    """InsightService answers questions about what the mesh did. An insight that is
-    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """InsightService answers questions about what the mesh did and does. An insight
+    that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
+    those about traces.
     """
 
     @staticmethod
@@ -139,6 +179,60 @@ class InsightService:
             '/headrace.insight.v1.InsightService/ListTraces',
             headrace_dot_insight_dot_v1_dot_insight__service__pb2.ListTracesRequest.SerializeToString,
             headrace_dot_insight_dot_v1_dot_insight__service__pb2.ListTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOverview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.insight.v1.InsightService/GetOverview',
+            headrace_dot_insight_dot_v1_dot_insight__service__pb2.GetOverviewRequest.SerializeToString,
+            headrace_dot_insight_dot_v1_dot_insight__service__pb2.GetOverviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateWebLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.insight.v1.InsightService/CreateWebLink',
+            headrace_dot_insight_dot_v1_dot_insight__service__pb2.CreateWebLinkRequest.SerializeToString,
+            headrace_dot_insight_dot_v1_dot_insight__service__pb2.CreateWebLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

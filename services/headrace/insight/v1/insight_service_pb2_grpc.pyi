@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InsightServiceStub:
-    """InsightService answers questions about what the mesh did. An insight that is
-    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """InsightService answers questions about what the mesh did and does. An insight
+    that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
+    those about traces.
     """
 
     @_typing.overload
@@ -42,11 +43,21 @@ class InsightServiceStub:
     """
     ListTraces: _grpc.UnaryUnaryMultiCallable[_insight_service_pb2.ListTracesRequest, _insight_service_pb2.ListTracesResponse]
     """ListTraces answers with the newest traces, newest first."""
+    GetOverview: _grpc.UnaryUnaryMultiCallable[_insight_service_pb2.GetOverviewRequest, _insight_service_pb2.GetOverviewResponse]
+    """GetOverview answers with what the mesh does now. FAILED_PRECONDITION
+    (FIGURES_NOT_COLLECTED) when this insight is told of no processes.
+    """
+    CreateWebLink: _grpc.UnaryUnaryMultiCallable[_insight_service_pb2.CreateWebLinkRequest, _insight_service_pb2.CreateWebLinkResponse]
+    """CreateWebLink answers with an address of the web page that lets its reader
+    in once, within a minute. FAILED_PRECONDITION (PAGE_NOT_SERVED) when this
+    insight serves no page.
+    """
 
 @_typing.type_check_only
 class InsightServiceAsyncStub(InsightServiceStub):
-    """InsightService answers questions about what the mesh did. An insight that is
-    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """InsightService answers questions about what the mesh did and does. An insight
+    that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
+    those about traces.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -57,10 +68,20 @@ class InsightServiceAsyncStub(InsightServiceStub):
     """
     ListTraces: _aio.UnaryUnaryMultiCallable[_insight_service_pb2.ListTracesRequest, _insight_service_pb2.ListTracesResponse]  # type: ignore[assignment]
     """ListTraces answers with the newest traces, newest first."""
+    GetOverview: _aio.UnaryUnaryMultiCallable[_insight_service_pb2.GetOverviewRequest, _insight_service_pb2.GetOverviewResponse]  # type: ignore[assignment]
+    """GetOverview answers with what the mesh does now. FAILED_PRECONDITION
+    (FIGURES_NOT_COLLECTED) when this insight is told of no processes.
+    """
+    CreateWebLink: _aio.UnaryUnaryMultiCallable[_insight_service_pb2.CreateWebLinkRequest, _insight_service_pb2.CreateWebLinkResponse]  # type: ignore[assignment]
+    """CreateWebLink answers with an address of the web page that lets its reader
+    in once, within a minute. FAILED_PRECONDITION (PAGE_NOT_SERVED) when this
+    insight serves no page.
+    """
 
 class InsightServiceServicer(metaclass=_abc_1.ABCMeta):
-    """InsightService answers questions about what the mesh did. An insight that is
-    set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to each.
+    """InsightService answers questions about what the mesh did and does. An insight
+    that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
+    those about traces.
     """
 
     @_abc_1.abstractmethod
@@ -81,5 +102,26 @@ class InsightServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_insight_service_pb2.ListTracesResponse, _abc.Awaitable[_insight_service_pb2.ListTracesResponse]]:
         """ListTraces answers with the newest traces, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetOverview(
+        self,
+        request: _insight_service_pb2.GetOverviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_insight_service_pb2.GetOverviewResponse, _abc.Awaitable[_insight_service_pb2.GetOverviewResponse]]:
+        """GetOverview answers with what the mesh does now. FAILED_PRECONDITION
+        (FIGURES_NOT_COLLECTED) when this insight is told of no processes.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateWebLink(
+        self,
+        request: _insight_service_pb2.CreateWebLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_insight_service_pb2.CreateWebLinkResponse, _abc.Awaitable[_insight_service_pb2.CreateWebLinkResponse]]:
+        """CreateWebLink answers with an address of the web page that lets its reader
+        in once, within a minute. FAILED_PRECONDITION (PAGE_NOT_SERVED) when this
+        insight serves no page.
+        """
 
 def add_InsightServiceServicer_to_server(servicer: InsightServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

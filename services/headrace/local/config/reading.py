@@ -102,6 +102,7 @@ def ports(config: Config) -> list[tuple[str, list[int]]]:
         ("gateway.port", [config.gateway.port] if config.gateway.port else []),
         ("inference.port", replicas if first else []),
         ("insight.port", _pair(config.insight.port)),
+        ("insight.web_port", [config.insight.web_port] if config.insight.web_port else []),
         ("limits.port", _pair(limits.port if limits.enabled else 0)),
         ("cache.port", _pair(cache.port if cache.enabled else 0)),
         ("cache.valkey_port", [valkey] if valkey else []),

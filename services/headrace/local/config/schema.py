@@ -130,9 +130,10 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Insight(Struct, frozen=True, forbid_unknown_fields=True):
-    """The embedded trace store."""
+    """The embedded trace store, the figures of the mesh, and the page that shows them (on `web_port`)."""
 
     port: Port = 9600
+    web_port: Port = 9680
     store_bytes: Annotated[int, Meta(ge=16 * MIB, le=1024 * 1024 * MIB)] = 256 * MIB
 
 
