@@ -13,8 +13,9 @@ from pathlib import Path
 
 from headrace.cli.mesh import state_of
 from headrace.cli.output import Output
-from headrace.local.config.reading import ConfigError, ports, read
+from headrace.local.config.reading import ConfigError, read
 from headrace.local.config.schema import EMBEDDED, Config
+from headrace.local.config.whole import ports
 from headrace.local.errors import StartFault
 from headrace.local.ports import holder, is_free
 from headrace.local.statedir import StateDir, prepare

@@ -14,7 +14,7 @@ import envoy
 import msgspec
 
 from headrace.local import valkey
-from headrace.local.config.reading import ConfigError, read
+from headrace.local.chosen import configuration
 from headrace.local.config.schema import EMBEDDED, Config
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import State
@@ -79,34 +79,6 @@ async def supervise(
             f"{who} runs a mesh there",
             "run `headrace down` first, or use another --state-dir",
         ) from None
-
-
-def configuration(settings: LocalSettings) -> Config:
-    """headrace.yaml with what the command line says over it; raises StartFault."""
-    try:
-        config = read(settings.config) if settings.config else Config()
-    except ConfigError as error:
-        raise StartFault(
-            f"{settings.config} has {len(error.problems)} mistake(s)",
-            "\n".join(map(str, error.problems)),
-            "correct them and run `headrace config check`",
-        ) from None
-    if settings.port is not None:
-        config = _changed(config, "gateway", port=settings.port)
-    if settings.port == 0:
-        for section in ("inference", "insight", "limits", "metering", "scaling"):
-            config = _changed(config, section, port=0)
-        config = _changed(config, "insight", web_port=0)
-        config = _changed(config, "cache", port=0, valkey_port=0)
-    if settings.replicas is not None:
-        config = _changed(config, "inference", replicas=settings.replicas)
-    return config
-
-
-def _changed(config: Config, section: str, **values: int) -> Config:
-    return msgspec.structs.replace(
-        config, **{section: msgspec.structs.replace(getattr(config, section), **values)}
-    )
 
 
 async def _run(plan: Plan, report: Report, shutdown: Shutdown, clock: Clock) -> None:

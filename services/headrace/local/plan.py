@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.local import gateway
+from headrace.local import gateway, variables
 from headrace.local import valkey as store
-from headrace.local.config.schema import EMBEDDED, NONE, Config, Limits
+from headrace.local.config.schema import EMBEDDED, NONE, Config
 from headrace.local.config.schema import INSIGHT as OURS
 from headrace.local.ports import HOST
 from headrace.local.spec import Spec
@@ -100,7 +100,7 @@ class Plan:
 
     def guard_spec(self, port: int) -> Spec:
         """Leases out what each tenant may do."""
-        defaults = {"HEADRACE_GUARD_LIMITS": _limits(self.config.limits)}
+        defaults = {"HEADRACE_GUARD_LIMITS": variables.limits(self.config.limits)}
         return self._neighbour(
             GUARD, "limits.port", port, defaults, {"HEADRACE_GUARD_STORE": str(self.state.guard)}
         )
@@ -139,7 +139,7 @@ class Plan:
             "HEADRACE_SCALING_STORE": str(self.state.scaling),
             "HEADRACE_SCALING_SUPERVISOR": f"unix:{self.state.supervisor_socket}",
         }
-        return self._neighbour(SCALING, "scaling.port", port, {}, fixed)
+        return self._neighbour(SCALING, "scaling.port", port, variables.scaling(self.config), fixed)
 
     def valkey_spec(self, port: int, server: Path) -> Spec:
         """The cache's second level; reads the files of `secret_files.write_valkey`."""
@@ -272,12 +272,3 @@ class Plan:
     def _inherited(self) -> dict[str, str]:
         """What a foreign program gets of the environment: nothing that could be a secret."""
         return {name: self.environ[name] for name in INHERITED if name in self.environ}
-
-
-def _limits(section: Limits) -> str:
-    """The section as guard reads it: without what says how guard is run."""
-    values = msgspec.to_builtins(section)
-    return msgspec.json.encode(
-        {name: values[name] for name in values.keys() - {"enabled", "port", "revocation_staleness_s"}},
-        order="sorted",
-    ).decode()

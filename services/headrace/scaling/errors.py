@@ -2,12 +2,15 @@
 
 import grpc
 
-from headrace.runtime.errors import CodeTable, HeadraceError
+from headrace.runtime.errors import CodeTable, FieldViolation, HeadraceError
 
 DOMAIN = "scaling.headrace"
 
 CODES: CodeTable = {
     (DOMAIN, "SUPERVISOR_LOST"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "POOL_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
+    (DOMAIN, "REPLICAS_OUT_OF_BOUNDS"): grpc.StatusCode.INVALID_ARGUMENT,
+    (DOMAIN, "STORE_FAILED"): grpc.StatusCode.UNAVAILABLE,
 }
 
 
@@ -19,4 +22,38 @@ def supervisor_lost(problem: str) -> HeadraceError:
         {"problem": problem},
         DOMAIN,
         retry_after_s=1.0,
+    )
+
+
+def pool_not_found(pool: str) -> HeadraceError:
+    """No replicas go by this name."""
+    return HeadraceError("POOL_NOT_FOUND", f"there is no pool {pool!r}", {"pool": pool}, DOMAIN)
+
+
+def replicas_out_of_bounds(replicas: int, least: int, most: int) -> HeadraceError:
+    """So many replicas are not allowed."""
+    problem = f"must be between {least} and {most}, not {replicas} (scaling.min and scaling.max)"
+    return HeadraceError(
+        "REPLICAS_OUT_OF_BOUNDS",
+        f"replicas: {problem}",
+        {"field": "replicas", "replicas": str(replicas), "min": str(least), "max": str(most)},
+        DOMAIN,
+        violations=(FieldViolation("replicas", problem),),
+    )
+
+
+def store_failed() -> HeadraceError:
+    """A number that could not be stored does not hold."""
+    return HeadraceError(
+        "STORE_FAILED", "the number could not be stored, nothing was changed", {}, DOMAIN, retry_after_s=1.0
+    )
+
+
+def field_invalid(field: str, description: str) -> HeadraceError:
+    """A field of the request that can't be served."""
+    return HeadraceError(
+        "FIELD_INVALID",
+        f"{field}: {description}",
+        {"field": field},
+        violations=(FieldViolation(field, description),),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headrace.runtime.settings import SettingsReader
 from headrace.runtime.telemetry import TelemetrySettings
+from headrace.scaling.policy_settings import PolicySettings
 
 MIB = 1024 * 1024
 
@@ -21,6 +22,7 @@ class Settings:
     supervisor: str = "unix:.headrace/run/supervisor.sock"
     store: Path = Path(".headrace/scaling")
     guard: str = ""
+    policy: PolicySettings = field(default_factory=PolicySettings)
     max_message_bytes: int = 4 * MIB
     drain_grace_s: float = 5.0
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
@@ -38,6 +40,7 @@ class Settings:
             supervisor=reader.text("SUPERVISOR", d.supervisor),
             store=reader.path("STORE", None) or d.store,
             guard=reader.text("GUARD", d.guard),
+            policy=PolicySettings.read(reader),
             max_message_bytes=reader.integer(
                 "MAX_MESSAGE_BYTES", d.max_message_bytes, low=64 * 1024, high=64 * MIB
             ),

@@ -15,6 +15,10 @@ from headrace.local.plan import Plan
 from headrace.local.statedir import StateDir
 from headrace.metering.settings import Settings as MeteringSettings
 from headrace.runtime.telemetry import TelemetrySettings
+from headrace.scaling.core.conditions import Threshold
+from headrace.scaling.core.policy import Rules
+from headrace.scaling.core.signals import Signal
+from headrace.scaling.policy_settings import PolicySettings
 from headrace.scaling.settings import Settings as ScalingSettings
 
 STATE = StateDir(Path("/s"))
@@ -224,3 +228,17 @@ def test_valkey_gets_no_secrets() -> None:
     spec = plan("", PATH="/bin", AWS_SECRET_ACCESS_KEY="x").valkey_spec(9250, Path("/valkey"))
     assert spec.env == {"PATH": "/bin"}
     assert spec.command == ("/valkey", str(STATE.valkey / "valkey.conf"))
+
+
+def test_the_policy_of_the_file_is_scalings() -> None:
+    """Every key of the section arrives, with the number of replicas to begin with; no section, the defaults."""
+    text = (
+        "inference: {replicas: 2}\nscaling: {auto: false, max: 4, window_s: 2, stale_s: 3, interval_s: 0.5, "
+    )
+    text += "cooldown_s: 1, up: {cpu: 0.5}, down: {queue: 1}}"
+    policy = ScalingSettings.read(plan(text).scaling_spec(9500).env).policy
+    assert (policy.auto, policy.replicas, policy.rules) == (False, 2, Rules(1, 4, 1.0))
+    assert (policy.interval_s, policy.window_s, policy.stale_s) == (0.5, 2.0, 3.0)
+    assert policy.thresholds[Signal.CPU] == Threshold(0.5, 0.3)
+    assert policy.thresholds[Signal.QUEUE] == Threshold(50.0, 1.0)
+    assert ScalingSettings.read(plan().scaling_spec(9500).env).policy == PolicySettings()

@@ -6,7 +6,6 @@ know their lines; values are then judged by msgspec.
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import yaml
 from msgspec import inspect
 
 from headrace.local.config.expected import expected, without_metadata
-from headrace.local.config.schema import EMBEDDED, Config
+from headrace.local.config.schema import Config
+from headrace.local.config.whole import findings
 
 MAX_CONFIG_BYTES = 1024 * 1024
 _TREE = inspect.type_info(Config)
@@ -84,36 +84,10 @@ def parse(data: bytes, file: str) -> Config:
         ) from None
     if not walk.problems:
         config = msgspec.convert(value, Config)
-        walk.problems.extend([*_clashes(config, walk, file), *_prices(config, walk, file)])
+        walk.problems.extend(Problem(file, *found) for found in findings(config, walk.lines))
         if not walk.problems:
             return config
     raise ConfigError(sorted(walk.problems, key=lambda problem: problem.line))
-
-
-def ports(config: Config) -> list[tuple[str, list[int]]]:
-    """Every port that the processes need, by the key that sets it; none where a free one is picked."""
-    first = config.inference.port
-    replicas = [
-        port for n in range(config.inference.replicas) for port in (first + 10 * n, first + 10 * n + 1)
-    ]
-    limits, cache, metering = config.limits, config.cache, config.metering
-    valkey = cache.valkey_port if cache.enabled and cache.redis == EMBEDDED else 0
-    return [
-        ("gateway.port", [config.gateway.port] if config.gateway.port else []),
-        ("inference.port", replicas if first else []),
-        ("insight.port", _pair(config.insight.port)),
-        ("insight.web_port", [config.insight.web_port] if config.insight.web_port else []),
-        ("limits.port", _pair(limits.port if limits.enabled else 0)),
-        ("cache.port", _pair(cache.port if cache.enabled else 0)),
-        ("cache.valkey_port", [valkey] if valkey else []),
-        ("metering.port", _pair(metering.port if metering.enabled else 0)),
-        ("scaling.port", _pair(config.scaling.port)),
-    ]
-
-
-def _pair(port: int) -> list[int]:
-    """A service's port and that of its metrics."""
-    return [port, port + 1] if port else []
 
 
 def _compose(data: bytes, file: str) -> yaml.Node | None:
@@ -233,50 +207,6 @@ class _Walk:
 
     def _problem(self, node: yaml.Node, key: str, what: str, fix: str) -> None:
         self.problems.append(Problem(self._file, _line(node), key, what, fix))
-
-
-def _clashes(config: Config, walk: _Walk, file: str) -> list[Problem]:
-    """Ports that two processes would share. Each service also has the port above its own."""
-    taken: dict[int, str] = {}
-    problems = []
-    for key, wanted in ports(config):
-        for port in wanted:
-            other = taken.setdefault(port, key)
-            if other != key:
-                line = walk.lines.get(key) or walk.lines.get(other, 1)
-                what = f"port {port} is also needed by {other}"
-                problems.append(
-                    Problem(file, line, key, what, "choose ports further apart, or 0 for free ones")
-                )
-                break
-    return problems
-
-
-def _prices(config: Config, walk: _Walk, file: str) -> list[Problem]:
-    """Books of no day, of one version or of several currencies: nobody could tell what an amount means."""
-    books = config.metering.prices
-    problems = []
-    for n, book in enumerate(books):
-        wrong = {}
-        if not _is_time(book.effective_time):
-            wrong["effective_time"] = f"{book.effective_time!r} is no time", "look at a calendar"
-        if book.version in {other.version for other in books[:n]}:
-            wrong["version"] = f"version {book.version} occurs twice", "give each book a version of its own"
-        if book.currency != books[0].currency:
-            what = f"{book.currency} is not the first book's {books[0].currency}"
-            wrong["currency"] = what, "use one currency in all books"
-        key = f"metering.prices[{n}]"
-        for name, (what, fix) in wrong.items():
-            problems.append(Problem(file, walk.lines[key], f"{key}.{name}", what, fix))
-    return problems
-
-
-def _is_time(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _join(key: str, name: str) -> str:

@@ -52,6 +52,8 @@ Burst = Annotated[int, Meta(ge=1, le=10_000_000, examples=[1000])]
 Concurrency = Annotated[int, Meta(ge=1, le=1_000_000, examples=[100])]
 WaitMs = Annotated[int, Meta(ge=0, le=60_000, examples=[50])]
 
+Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1", examples=[0.7])]
+
 AS_WRITTEN = "as_written"
 _WRITTEN = {AS_WRITTEN: True}
 Version = Annotated[
@@ -213,10 +215,48 @@ class Metering(Struct, frozen=True, forbid_unknown_fields=True):
     prices: list[PriceBook] = []
 
 
+Seconds = Annotated[float, Meta(ge=0, le=3600, examples=[2.0])]
+Waiting = Annotated[float, Meta(ge=0, le=1_000_000, examples=[50])]
+
+
+class Up(Struct, frozen=True, forbid_unknown_fields=True):
+    """Above which a signal asks for one more replica: shares, seconds of an answer, requests that wait."""
+
+    cpu: Share = 0.7
+    memory: Share = 0.8
+    gpu: Share = 0.85
+    response_s: Seconds = 2.0
+    queue: Waiting = 50.0
+
+
+class Down(Struct, frozen=True, forbid_unknown_fields=True):
+    """Below which a signal asks for one replica less."""
+
+    cpu: Share = 0.3
+    memory: Share = 0.4
+    gpu: Share = 0.4
+    response_s: Seconds = 0.5
+    queue: Waiting = 5.0
+
+
 class Scaling(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many replicas there are, and where the gateway finds them."""
+    """How many replicas there are, and where the gateway finds them.
+
+    The number to begin with is `inference.replicas`. With `auto` it goes up by
+    one when any two signals have been above `up` for `window_s`, and down by one
+    when all have been below `down` for as long; then not again for `cooldown_s`.
+    """
 
     port: Port = 9500
+    auto: bool = True
+    min: Annotated[int, Meta(ge=1, le=64)] = 1
+    max: Annotated[int, Meta(ge=1, le=64, examples=[10])] = 10
+    cooldown_s: Annotated[float, Meta(ge=0, le=86_400, examples=[300])] = 300.0
+    interval_s: Annotated[float, Meta(ge=0.1, le=3600, examples=[5])] = 5.0
+    window_s: Annotated[float, Meta(ge=0, le=86_400, examples=[30])] = 30.0
+    stale_s: Annotated[float, Meta(ge=0.2, le=86_400, examples=[15])] = 15.0
+    up: Up = field(default_factory=Up)
+    down: Down = field(default_factory=Down)
 
 
 class TelemetrySection(Struct, frozen=True, forbid_unknown_fields=True):

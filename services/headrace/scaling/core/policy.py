@@ -60,16 +60,16 @@ class Pool:
 
     `running` replicas really run and take requests; `changing` while others are
     being started or stopped. `pinned`: an operator said the desired number.
-    `changed_at` is when it was last changed (monotonic), or None. With `auto`
-    off the policy decides nothing.
+    `changed_at` is when it was last changed, or when the cooldown began
+    otherwise (monotonic). With `auto` off the policy decides nothing.
     """
 
     desired: int
     running: int
+    changed_at: float
     changing: bool = False
     pinned: bool = False
     auto: bool = True
-    changed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _ruled(
         return (Cause.NO_DATA if _unknown(view, readings) else Cause.STEADY), desired
     if rules.within(desired + step) == desired:
         return (Cause.AT_MAX if step > 0 else Cause.AT_MIN), desired
-    if pool.changed_at is not None and now - pool.changed_at < rules.cooldown_s:
+    if now - pool.changed_at < rules.cooldown_s:
         return Cause.COOLDOWN, desired
     return (Cause.OVERLOADED if step > 0 else Cause.IDLE), desired + step
 

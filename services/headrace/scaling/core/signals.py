@@ -21,9 +21,9 @@ class Signal(Enum):
     CPU = "cpu"  # share of the cores that the process may use
     MEMORY = "memory"  # share of the memory that there is
     GPU = "gpu"  # share; only where there is one
-    RESPONSE = "response_s"  # mean seconds of an answer
+    RESPONSE_TIME = "response_s"  # mean seconds of an answer
     QUEUE = "queue"  # requests that wait
-    RATE = "rate"  # requests a second; told, and in no rule
+    REQUEST_RATE = "rate"  # requests a second; told, and in no rule
 
 
 _TOGETHER: Mapping[Signal, Callable[[Sequence[float]], float]] = {
@@ -34,8 +34,8 @@ _TOGETHER: Mapping[Signal, Callable[[Sequence[float]], float]] = {
     # Replicas of one machine share its memory, and report the same.
     Signal.MEMORY: max,
     # Who meets the slowest replica waits, however quick the others are.
-    Signal.RESPONSE: max,
-    Signal.RATE: math.fsum,
+    Signal.RESPONSE_TIME: max,
+    Signal.REQUEST_RATE: math.fsum,
 }
 
 

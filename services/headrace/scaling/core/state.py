@@ -1,4 +1,4 @@
-"""What is decided and holds until it is decided anew: the desired number, and who said it."""
+"""The history of decisions."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -21,14 +21,6 @@ class Entry:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The desired number, and whether an operator said it."""
-
-    replicas: int
-    pinned: bool
-
-
 class History:
     """The newest decisions that changed something, or that something kept from changing it."""
 
@@ -43,8 +35,8 @@ class History:
         """At most `limit` entries, newest first."""
         return list(self._entries)[: -limit - 1 : -1]
 
-    def add(self, decision: Decision, time_ns: int, *, asked: bool = False) -> Entry | None:
-        """The entry, or None for a decision that tells nothing new. One that somebody `asked` for always does."""
+    def entry(self, decision: Decision, time_ns: int, *, asked: bool = False) -> Entry | None:
+        """The next entry, not added yet; None for a decision that tells nothing new. What was `asked` for always does."""
         news = asked or decision.action is not Action.HOLD
         if decision.cause in _BLOCKED and decision.cause is not self._last:
             news = True
@@ -52,6 +44,8 @@ class History:
         if not news:
             return None
         number = self._entries[-1].number + 1 if self._entries else 1
-        entry = Entry(number, time_ns, decision)
+        return Entry(number, time_ns, decision)
+
+    def add(self, entry: Entry) -> None:
+        """Keeps the entry, the oldest of too many goes."""
         self._entries.append(entry)
-        return entry

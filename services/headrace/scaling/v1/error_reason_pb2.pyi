@@ -29,6 +29,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     started or stopped.
     Example metadata: {"problem": "UNAVAILABLE"}. Code: UNAVAILABLE.
     """
+    ERROR_REASON_POOL_NOT_FOUND: _ErrorReason.ValueType  # 2
+    """There is no pool of this name.
+    Example metadata: {"pool": "trainers"}. Code: NOT_FOUND.
+    """
+    ERROR_REASON_REPLICAS_OUT_OF_BOUNDS: _ErrorReason.ValueType  # 3
+    """So many replicas are not allowed.
+    Example metadata: {"field": "replicas", "replicas": "12", "min": "1", "max": "10"}.
+    Code: INVALID_ARGUMENT, with BadRequest.
+    """
+    ERROR_REASON_STORE_FAILED: _ErrorReason.ValueType  # 4
+    """The number could not be stored, so it was not changed.
+    Example metadata: {}. Code: UNAVAILABLE, with RetryInfo.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
@@ -41,5 +54,18 @@ ERROR_REASON_SUPERVISOR_LOST: ErrorReason.ValueType  # 1
 """The supervisor does not answer: what runs is not known, and nothing can be
 started or stopped.
 Example metadata: {"problem": "UNAVAILABLE"}. Code: UNAVAILABLE.
+"""
+ERROR_REASON_POOL_NOT_FOUND: ErrorReason.ValueType  # 2
+"""There is no pool of this name.
+Example metadata: {"pool": "trainers"}. Code: NOT_FOUND.
+"""
+ERROR_REASON_REPLICAS_OUT_OF_BOUNDS: ErrorReason.ValueType  # 3
+"""So many replicas are not allowed.
+Example metadata: {"field": "replicas", "replicas": "12", "min": "1", "max": "10"}.
+Code: INVALID_ARGUMENT, with BadRequest.
+"""
+ERROR_REASON_STORE_FAILED: ErrorReason.ValueType  # 4
+"""The number could not be stored, so it was not changed.
+Example metadata: {}. Code: UNAVAILABLE, with RetryInfo.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -55,5 +55,5 @@ def test_time_in_which_nobody_looked_does_not_count() -> None:
 
 def test_a_signal_without_a_threshold_is_told() -> None:
     """It never holds."""
-    (found,) = conditions().look(View({Signal.RATE: 1e9}), 0.0)
+    (found,) = conditions().look(View({Signal.REQUEST_RATE: 1e9}), 0.0)
     assert (found.value, found.threshold, found.over, found.under) == (1e9, None, False, False)

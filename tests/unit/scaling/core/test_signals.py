@@ -58,8 +58,8 @@ def test_the_smoothing_goes_by_time_not_by_reports() -> None:
         (Signal.GPU, 0.5),
         (Signal.QUEUE, 0.5),
         (Signal.MEMORY, 0.8),
-        (Signal.RESPONSE, 0.8),
-        (Signal.RATE, 1.0),
+        (Signal.RESPONSE_TIME, 0.8),
+        (Signal.REQUEST_RATE, 1.0),
     ],
 )
 def test_replicas_make_one_pool(signal: Signal, pool: float) -> None:

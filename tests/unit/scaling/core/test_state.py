@@ -1,7 +1,7 @@
 """The history of decisions: bounded, and without what says nothing new."""
 
 from headrace.scaling.core.policy import Action, Cause, Decision
-from headrace.scaling.core.state import KEPT, History
+from headrace.scaling.core.state import KEPT, Entry, History
 
 
 def decided(cause: Cause, before: int = 2, after: int = 2) -> Decision:
@@ -9,11 +9,19 @@ def decided(cause: Cause, before: int = 2, after: int = 2) -> Decision:
     return Decision(action, cause, before, after, before)
 
 
+def add(history: History, decision: Decision, time_ns: int, *, asked: bool = False) -> Entry | None:
+    """The entry, kept; None where there is none."""
+    entry = history.entry(decision, time_ns, asked=asked)
+    if entry is not None:
+        history.add(entry)
+    return entry
+
+
 def test_what_changed_something_is_kept() -> None:
     """Newest first, numbered in the order of time."""
     history = History()
-    history.add(decided(Cause.OVERLOADED, 1, 2), 10)
-    history.add(decided(Cause.IDLE, 2, 1), 20)
+    add(history, decided(Cause.OVERLOADED, 1, 2), 10)
+    add(history, decided(Cause.IDLE, 2, 1), 20)
     assert [(entry.number, entry.time_ns) for entry in history.newest(5)] == [(2, 20), (1, 10)]
     assert [entry.number for entry in history.newest(1)] == [2]
 
@@ -22,27 +30,27 @@ def test_what_only_holds_is_not() -> None:
     """A decision each five seconds would push the others out."""
     history = History()
     for cause in (Cause.STEADY, Cause.PINNED, Cause.CHANGING, Cause.AUTO_OFF):
-        assert history.add(decided(cause), 1) is None
+        assert add(history, decided(cause), 1) is None
 
 
 def test_what_keeps_a_change_is_kept_once() -> None:
     """The cooldown is told when it begins to matter, not at each look."""
     history = History()
     causes = (Cause.COOLDOWN, Cause.COOLDOWN, Cause.STEADY, Cause.COOLDOWN)
-    assert [history.add(decided(cause), 1) is not None for cause in causes] == [True, False, False, True]
+    assert [add(history, decided(cause), 1) is not None for cause in causes] == [True, False, False, True]
 
 
 def test_what_was_asked_for_is_kept() -> None:
     """An operator's number is in the history although it is the one that was."""
-    assert History().add(decided(Cause.PINNED), 1, asked=True) is not None
+    assert add(History(), decided(Cause.PINNED), 1, asked=True) is not None
 
 
 def test_the_history_is_bounded() -> None:
     """The oldest entries go; numbers go on, also in a history that was read."""
     history = History()
     for at in range(KEPT + 5):
-        history.add(decided(Cause.OVERLOADED, 1, 2), at)
+        add(history, decided(Cause.OVERLOADED, 1, 2), at)
     again = History(history)
     assert len(list(again)) == KEPT
-    again.add(decided(Cause.IDLE, 2, 1), 1)
+    add(again, decided(Cause.IDLE, 2, 1), 1)
     assert again.newest(1)[0].number == KEPT + 6
