@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import edge, lease, measure, stress
+from bench import edge, lease, lengths, measure, stress
 from bench.calls import CallFailed
 from bench.counts import RunVoid
 from bench.edge import FloorFailed
@@ -26,7 +26,19 @@ from bench.measure import Effort
 from bench.mesh import MIB, OFF, Mesh, MeshFailed, running
 
 RESULTS = Path(__file__).with_name("results")
-ROWS = ("start", "linear", "hits", "everything", "latency", "minilm", "users", "ingest", "lease")
+ROWS = (
+    "start",
+    "linear",
+    "hits",
+    "everything",
+    "latency",
+    "minilm",
+    "lengths",
+    "users",
+    "overload",
+    "ingest",
+    "lease",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -90,9 +102,15 @@ def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
         if "minilm" in rows:
             _say("minilm")
             figures.append(measure.minilm(mesh, effort, folder))
+        if "lengths" in rows:
+            _say("mixed lengths")
+            figures.append(lengths.mixed(mesh, effort, folder))
         if "users" in rows:
             _say("users")
             figures += stress.users(mesh, folder)
+        if "overload" in rows:
+            _say("overload")
+            figures += stress.overload(mesh, folder)
     if "start" in rows:
         _say("starting it again")
         with running(folder / "s") as mesh:

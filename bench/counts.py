@@ -50,12 +50,18 @@ def statuses(target: Target) -> Counter[str]:
 
 
 def await_statuses(target: Target, before: Counter[str], requests: int) -> None:
-    """Raises `RunVoid` unless so many ended since `before`, all with status 0.
+    """Raises `RunVoid` unless so many ended since `before`, all with status 0."""
+    seen = ended(target, before, requests)
+    if seen != Counter({"0": requests}):
+        raise RunVoid(f"{target.name}: {requests} requests, but grpc-status was {dict(seen)}")
+
+
+def ended(target: Target, before: Counter[str], requests: int) -> Counter[str]:
+    """The statuses of the `requests` that ended since `before`, or of those that are there in time.
 
     Envoy merges its workers' counters after the answer: asks until they are there.
     """
     until = time.monotonic() + SETTLE_S
-    while (seen := statuses(target) - before) != Counter({"0": requests}):
-        if time.monotonic() > until:
-            raise RunVoid(f"{target.name}: {requests} requests, but grpc-status was {dict(seen)}")
+    while (seen := statuses(target) - before).total() != requests and time.monotonic() < until:
         time.sleep(0.1)
+    return seen

@@ -1,8 +1,9 @@
 """Requests as they stand on the wire: gRPC frames of ModelInferRequest."""
 
+import itertools
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tokenizers import Tokenizer
 from headrace.inference.v2 import grpc_service_pb2 as pb
 
 LINEAR_WIDTH = 16
+SHORTEST, LONGEST = 8, 256
 FIXED_ROW = np.linspace(-1, 1, LINEAR_WIDTH, dtype=np.float32).reshape(1, -1)
 
 
@@ -36,8 +38,8 @@ def minilm_request(text: str) -> pb.ModelInferRequest:
     return request
 
 
-def texts(tokenizer_file: Path, tokens: int, seed: int) -> Iterator[str]:
-    """Endless distinct texts that are `tokens` tokens long, both special tokens included."""
+def texts(tokenizer_file: Path, lengths: Iterable[int], seed: int) -> Iterator[str]:
+    """Distinct texts that are as many tokens long as `lengths` says, both special tokens included."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -45,7 +47,17 @@ def texts(tokenizer_file: Path, tokens: int, seed: int) -> Iterator[str]:
         word for word in tokenizer.get_vocab() if word.isascii() and word.isalpha() and len(word) > 3
     )
     draw = random.Random(seed)
+    for tokens in lengths:
+        text = ""
+        while len(tokenizer.encode(text).ids) != tokens:
+            text = " ".join(draw.choices(words, k=tokens - 2))
+        yield text
+
+
+def zipf_lengths(seed: int) -> Iterator[int]:
+    """Endless lengths of `SHORTEST` to `LONGEST` tokens; the n-th shortest is 1/n as likely as the shortest."""
+    lengths = range(SHORTEST, LONGEST + 1)
+    weights = list(itertools.accumulate(1 / (rank + 1) for rank in range(len(lengths))))
+    draw = random.Random(seed)
     while True:
-        text = " ".join(draw.choices(words, k=tokens - 2))
-        if len(tokenizer.encode(text).ids) == tokens:
-            yield text
+        yield from draw.choices(lengths, cum_weights=weights, k=1024)

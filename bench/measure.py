@@ -1,7 +1,7 @@
 """How each figure is taken: floor, ours, floor, ours, floor, ...; every run checked."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -112,14 +112,14 @@ def latency(mesh: Mesh, effort: Effort) -> Figure:
 def minilm(mesh: Mesh, effort: Effort, folder: Path) -> Figure:
     """`minilm` at 128 in flight, each text sent once, over bare ONNX Runtime at its best."""
     model = str(mesh.model_file("minilm-encoder", "model.onnx"))
-    source = texts(mesh.model_file("minilm", "tokenizer.json"), TOKENS, seed=0)
+    source = texts(mesh.model_file("minilm", "tokenizer.json"), itertools.repeat(TOKENS), seed=0)
     check_minilm(mesh, next(source))
     best = max(floor("bare_onnx", model), key=lambda run: run["rows_per_s"])
     arguments = ("--layout", best["layout"], "--batch", str(best["batch"]), "--seconds", str(effort.run_s))
     requests = int(best["rows_per_s"] * effort.run_s)
     ours, floors = interleaved(
         effort,
-        lambda: _distinct(mesh.target, source, requests, folder).per_s,
+        lambda: distinct(mesh.target, itertools.islice(source, requests), folder).per_s,
         lambda: floor("bare_onnx", model, *arguments)[0]["rows_per_s"],
     )
     return Figure(
@@ -163,9 +163,10 @@ def _h2load(
         return h2load.run(target, frame, requests=requests, connections=connections, streams=streams)
 
 
-def _distinct(target: Target, source: Iterator[str], requests: int, folder: Path) -> Sample:
+def distinct(target: Target, source: Iterable[str], folder: Path) -> Sample:
+    """Each text once through `minilm`, 128 in flight."""
     frames = folder / "frames"
-    chosen = itertools.islice(source, requests)
-    frames.write_bytes(b"".join(framed(minilm_request(text).SerializeToString()) for text in chosen))
-    with counted(target, requests, "minilm"):
+    requests = [framed(minilm_request(text).SerializeToString()) for text in source]
+    frames.write_bytes(b"".join(requests))
+    with counted(target, len(requests), "minilm"):
         return Sample(**printed("bench.streams", str(frames), *addressed(target, folder)))

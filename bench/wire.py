@@ -95,17 +95,21 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
-def header_block(authority: str, token: str) -> bytes:
-    """HPACK literals, never indexed in the table: the same bytes for every request."""
-    return b"".join(
-        (
-            b"\x83\x86",  # :method POST, :scheme http
-            b"\x04" + _text(MODEL_INFER) + b"\x01" + _text(authority),
-            b"\x0f\x10" + _text("application/grpc"),  # content-type
-            b"\x0f\x08" + _text(f"Bearer {token}"),  # authorization
-            b"\x00" + _text("te") + _text("trailers"),
-        )
-    )
+def header_block(authority: str, token: str, *, timeout: str = "") -> bytes:
+    """HPACK literals, never indexed in the table: the same bytes for every request.
+
+    `timeout` as gRPC writes it ("500m"); empty for none.
+    """
+    fields = [
+        b"\x83\x86",  # :method POST, :scheme http
+        b"\x04" + _text(MODEL_INFER) + b"\x01" + _text(authority),
+        b"\x0f\x10" + _text("application/grpc"),  # content-type
+        b"\x0f\x08" + _text(f"Bearer {token}"),  # authorization
+        b"\x00" + _text("te") + _text("trailers"),
+    ]
+    if timeout:
+        fields.append(b"\x00" + _text("grpc-timeout") + _text(timeout))
+    return b"".join(fields)
 
 
 def _text(value: str) -> bytes:
