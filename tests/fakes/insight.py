@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
-from headrace.insight.spans import Link, Span
+from headrace.insight.spans import TENANT, Link, Span
 
 SECOND = 10**9
 
@@ -28,8 +28,9 @@ def otlp_span(
     links: Sequence[tuple[int, int]] = (),
     start: int = SECOND,
     end: int = 2 * SECOND,
+    tenant: str = "",
 ) -> OtlpSpan:
-    """A span on the wire; numbers become identifiers, parent 0 is none."""
+    """A span on the wire; numbers become identifiers, parent 0 is none; it names `tenant` unless empty."""
     message = OtlpSpan(
         trace_id=trace_id(trace),
         span_id=span_id(span),
@@ -40,6 +41,8 @@ def otlp_span(
     )
     for to_trace, to_span in links:
         message.links.add(trace_id=trace_id(to_trace), span_id=span_id(to_span))
+    if tenant:
+        message.attributes.add(key=TENANT).value.string_value = tenant
     return message
 
 
@@ -63,6 +66,7 @@ def stored_span(
     service: str = "inference",
     status: int = 0,
     filling: int = 0,
+    tenant: str = "",
 ) -> Span:
     """A span in our form, with `filling` bytes in an attribute."""
     return Span(
@@ -74,6 +78,6 @@ def stored_span(
         start_ns=start,
         end_ns=end,
         status=status,
-        attributes={"filling": "x" * filling} if filling else {},
+        attributes=({"filling": "x" * filling} if filling else {}) | ({TENANT: tenant} if tenant else {}),
         links=tuple(Link(trace_id(t).hex(), span_id(s).hex()) for t, s in links),
     )

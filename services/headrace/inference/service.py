@@ -81,6 +81,7 @@ class InferenceService:
         call.progress = Progress(model.name)
         if call.span.is_recording():
             call.span.set_attribute("headrace.model", model.name)
+            call.span.set_attribute("headrace.tenant", call.caller.tenant)
         try:
             body = await self._admitted(model, _checked(model, request, call), call, write)
         except BaseException:  # a cancelled request counts as one that failed; raised on as it is

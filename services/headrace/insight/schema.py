@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE_BYTES = 4096
 CHECKPOINT_PAGES = 1000
 """The log moves into the file when it has so many pages, 4 MiB."""
@@ -22,9 +22,11 @@ CREATE TABLE traces (
     root_start_ns INTEGER NOT NULL,
     root_name TEXT NOT NULL,
     root_service TEXT NOT NULL,
-    services TEXT NOT NULL
+    services TEXT NOT NULL,
+    tenants TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX traces_by_start ON traces (start_ns);
+CREATE INDEX traces_by_tenants ON traces (tenants, start_ns);
 -- With rows: WITHOUT ROWID puts rows of more than a quarter page on a page of their own.
 CREATE TABLE spans (
     trace INTEGER NOT NULL,
@@ -50,6 +52,12 @@ CREATE TABLE links (
 ) WITHOUT ROWID;
 CREATE INDEX links_by_target ON links (to_trace);
 """
+
+_FROM_VERSION_1 = """
+ALTER TABLE traces ADD COLUMN tenants TEXT NOT NULL DEFAULT '';
+CREATE INDEX traces_by_tenants ON traces (tenants, start_ns);
+"""
+"""Traces of before belong to nobody: they are the operators' to see."""
 
 
 def opened(path: Path, wal_bytes: int) -> sqlite3.Connection:
@@ -82,7 +90,7 @@ def _with_tables(path: Path, wal_bytes: int) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
+        if version not in (0, 1, SCHEMA_VERSION):
             raise _OtherVersion
         db.executescript(
             # Lost power may lose the last seconds; a killed process loses nothing.
@@ -90,8 +98,9 @@ def _with_tables(path: Path, wal_bytes: int) -> sqlite3.Connection:
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
             f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = {wal_bytes};"
         )
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        if version != SCHEMA_VERSION:
+            steps = _FROM_VERSION_1 if version else _SCHEMA
+            db.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     except BaseException:
         db.close()
         raise

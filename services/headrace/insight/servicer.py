@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from headrace.insight.core.otlp import invalid_count, span_count
+from headrace.insight.core.visibility import visible
 from headrace.insight.errors import field_invalid, trace_not_found
 from headrace.insight.figures import Overview
 from headrace.insight.forward import Fanout
@@ -29,6 +30,7 @@ from headrace.insight.v1.insight_service_pb2 import (
     ListTracesRequest,
     ListTracesResponse,
 )
+from headrace.runtime.access import OPERATE
 from headrace.runtime.rpc import Call, Caller
 
 T = TypeVar("T")
@@ -87,18 +89,20 @@ class InsightServicer:
         self._figures = figures
         self._page = page
 
-    async def GetTrace(self, request: GetTraceRequest, _call: Call) -> GetTraceResponse:
+    async def GetTrace(self, request: GetTraceRequest, call: Call) -> GetTraceResponse:
         trace_id = request.trace_id.lower()
         if len(trace_id) != 32 or not HEX_DIGITS.issuperset(trace_id) or not trace_id.strip("0"):
             raise field_invalid("trace_id", "must be 32 hexadecimal digits, not all zero")
         trace = await self._traces.ask(lambda store: store.trace(trace_id))
+        if tenant := _only(call.caller):
+            trace = visible(trace, tenant)
         if not trace.spans:
             raise trace_not_found(trace_id)
         return GetTraceResponse(
             spans=map(_span_message, trace.spans), linked_spans=map(_span_message, trace.linked)
         )
 
-    async def ListTraces(self, request: ListTracesRequest, _call: Call) -> ListTracesResponse:
+    async def ListTraces(self, request: ListTracesRequest, call: Call) -> ListTracesResponse:
         if not 0 <= request.limit <= MAX_LIMIT:
             raise field_invalid("limit", f"must be between 0 and {MAX_LIMIT}")
         least_ns = request.min_duration.seconds * 10**9 + request.min_duration.nanos
@@ -106,6 +110,7 @@ class InsightServicer:
             lambda store: store.newest(
                 request.limit or DEFAULT_LIMIT,
                 request.service,
+                tenant=_only(call.caller),
                 model=request.model,
                 least_ns=least_ns,
                 failed=request.failed_only,
@@ -118,6 +123,11 @@ class InsightServicer:
 
     async def CreateWebLink(self, _request: CreateWebLinkRequest, call: Call) -> CreateWebLinkResponse:
         return CreateWebLinkResponse(url=self._page.link(call.caller))
+
+
+def _only(caller: Caller) -> str:
+    """The tenant whose traces the caller may see; empty for one who operates the mesh."""
+    return "" if OPERATE in caller.scopes else caller.tenant
 
 
 def _partly(rejected: int, why: str) -> ExportTraceServiceResponse:

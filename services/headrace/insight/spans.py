@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 ERROR = 2
 """OpenTelemetry's status code of a span that failed."""
+TENANT = "headrace.tenant"
+"""The attribute that names the tenant whose request a span belongs to."""
 
 
 class Link(NamedTuple):

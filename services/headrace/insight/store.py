@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from headrace.insight.core.summary import TraceRow, grown, size_of
+from headrace.insight.queries import LINKED, NEWEST, TRACE
 from headrace.insight.schema import PAGE_BYTES, opened
 from headrace.insight.spans import Link, Span, Summary, Trace
 
@@ -27,38 +28,6 @@ EVICTED_AT_ONCE = 64
 """Traces in one transaction of an eviction, which bounds the log."""
 MAX_LINKED_SPANS = 256
 MAX_LINKED_BYTES = 1024 * 1024
-MODEL_TRACES = 5000
-"""How many traces are looked through for those of one model: it is written in their spans only."""
-
-_SELECT_SPANS = (
-    "SELECT t.trace_id, s.span_id, s.parent_id, s.service, s.name, s.start_ns, s.end_ns, s.kind, s.status, "
-    "s.status_message, s.attributes, s.links FROM spans s JOIN traces t ON t.id = s.trace "
-)
-_TRACE = _SELECT_SPANS + "WHERE t.trace_id = ?1 ORDER BY s.start_ns, s.span_id"
-# Where the trace's links point to, and the spans whose links point to a span of the trace.
-_LINKED = (
-    _SELECT_SPANS  # noqa: S608 - joined from constants
-    + "JOIN (SELECT o.id AS trace, l.to_span AS span_id FROM links l "
-    "JOIN traces m ON m.id = l.trace JOIN traces o ON o.trace_id = l.to_trace WHERE m.trace_id = ?1 "
-    "UNION SELECT l.trace, l.span_id FROM links l JOIN traces m ON m.trace_id = l.to_trace "
-    "JOIN spans mine ON mine.trace = m.id AND mine.span_id = l.to_span WHERE l.to_trace = ?1) k "
-    "ON k.trace = s.trace AND k.span_id = s.span_id "
-    "WHERE t.trace_id <> ?1 ORDER BY s.start_ns, s.span_id LIMIT ?2"
-)
-_SELECT_SUMMARIES = (
-    "SELECT trace_id, root_name, root_service, start_ns, end_ns, spans, failed FROM {} t "
-    "WHERE (?1 = '' OR instr(services, char(10) || ?1 || char(10))) "
-    "AND end_ns - start_ns >= ?3 AND (NOT ?4 OR failed) "
-)
-_ORDER = "ORDER BY start_ns DESC, id DESC LIMIT ?2"
-_NEWEST = _SELECT_SUMMARIES.format("traces") + _ORDER
-# Not every span has attributes, which are JSON then.
-_OF_MODEL = (
-    "AND EXISTS (SELECT 1 FROM spans s WHERE s.trace = t.id AND s.attributes <> '' "
-    """AND json_extract(s.attributes, '$."headrace.model"') = ?5) """
-)
-_LATEST = "(SELECT * FROM traces ORDER BY start_ns DESC, id DESC LIMIT ?6)"
-_NEWEST_OF_MODEL = _SELECT_SUMMARIES.format(_LATEST) + _OF_MODEL + _ORDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +84,29 @@ class SqliteStore:
     def trace(self, trace_id: str) -> Trace:
         """The trace and what is linked with it, by start; empty when nothing is stored."""
         key = bytes.fromhex(trace_id)
-        spans = map(_span, self._db.execute(_TRACE, (key,)))
-        linked = map(_span, self._db.execute(_LINKED, (key, MAX_LINKED_SPANS)))
+        spans = map(_span, self._db.execute(TRACE, (key,)))
+        linked = map(_span, self._db.execute(LINKED, (key, MAX_LINKED_SPANS)))
         return Trace(tuple(spans), tuple(_within(linked, MAX_LINKED_BYTES)))
 
     def newest(
-        self, limit: int, service: str = "", *, model: str = "", least_ns: int = 0, failed: bool = False
+        self,
+        limit: int,
+        service: str = "",
+        *,
+        tenant: str = "",
+        model: str = "",
+        least_ns: int = 0,
+        failed: bool = False,
     ) -> list[Summary]:
         """The traces that started last.
 
-        Of those in which `service` took part, that are of `model` and among the
-        newest `MODEL_TRACES`, lasted `least_ns` or failed, if asked for.
+        Of those in which `service` took part, that are `tenant`'s and nobody else's,
+        are of `model` and among the newest `MODEL_TRACES`, lasted `least_ns` or failed,
+        if asked for.
         """
-        bounds = (service, limit, least_ns, failed)
-        rows = (
-            self._db.execute(_NEWEST_OF_MODEL, (*bounds, model, MODEL_TRACES))
-            if model
-            else self._db.execute(_NEWEST, bounds)
-        )
+        values = {"limit": limit, "service": service, "tenant": tenant, "model": model}
+        bounds = {"least_ns": least_ns, "failed": failed}
+        rows = self._db.execute(NEWEST[bool(model), bool(tenant)], values | bounds)
         return [_summary(*row) for row in rows]
 
     def evict_before(self, seen_ns: int) -> int:
@@ -172,14 +146,14 @@ class SqliteStore:
     def _row(self, trace_id: bytes) -> tuple[int | None, TraceRow | None]:
         found = self._db.execute(
             "SELECT id, start_ns, end_ns, spans, bytes, failed, rooted, root_start_ns, root_name, "
-            "root_service, services FROM traces WHERE trace_id = ?",
+            "root_service, services, tenants FROM traces WHERE trace_id = ?",
             (trace_id,),
         ).fetchone()
         return (found[0], TraceRow(*found[1:])) if found else (None, None)
 
     def _new_row(self, trace_id: bytes, now_ns: int) -> int:
         cursor = self._db.execute(
-            "INSERT INTO traces VALUES (NULL, ?, ?, 0, 0, 0, 0, 0, 0, 0, '', '', '')", (trace_id, now_ns)
+            "INSERT INTO traces VALUES (NULL, ?, ?, 0, 0, 0, 0, 0, 0, 0, '', '', '', '')", (trace_id, now_ns)
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
@@ -187,7 +161,7 @@ class SqliteStore:
     def _update_row(self, row_id: int, row: TraceRow) -> None:
         self._db.execute(
             "UPDATE traces SET start_ns = ?, end_ns = ?, spans = ?, bytes = ?, failed = ?, rooted = ?, "
-            "root_start_ns = ?, root_name = ?, root_service = ?, services = ? WHERE id = ?",
+            "root_start_ns = ?, root_name = ?, root_service = ?, services = ?, tenants = ? WHERE id = ?",
             (*row, row_id),
         )
 

@@ -73,5 +73,5 @@ async def local(insight: Insight, settings: Settings) -> AsyncIterator[grpc.aio.
 
 @pytest.fixture
 def client(tcp: grpc.aio.Channel, token: Callable[[str], Credentials]) -> InsightClient:
-    """A client that may observe."""
-    return InsightClient(tcp, token("observe"))
+    """A client of who operates the mesh, and so may see every tenant's traces."""
+    return InsightClient(tcp, token("observe operate"))

@@ -108,3 +108,24 @@ async def test_the_unix_socket_is_for_export_only(
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await InsightServiceStub(local).ListTraces(ListTracesRequest(), metadata=forged)
     assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_tenant_sees_its_own_traces_only(
+    insight: Insight, local: grpc.aio.Channel, tcp: grpc.aio.Channel, token: Callable[[str], Credentials]
+) -> None:
+    """Another's trace is not found, listed for nobody else, nor one that both sent spans into; an operator sees all."""
+    stub = TraceServiceStub(local)
+    await stub.Export(otlp_request(otlp_span(1, 1, tenant="acme"), otlp_span(1, 2, parent=1)))
+    await stub.Export(otlp_request(otlp_span(2, 1, tenant="other")))
+    await stub.Export(otlp_request(otlp_span(3, 1, tenant="acme"), otlp_span(3, 2, tenant="other")))
+    await stub.Export(otlp_request(otlp_span(4, 1)))
+    await settled(insight)
+    acme = InsightClient(tcp, token("observe"))
+    assert [summary.trace_id for summary in await acme.newest()] == [trace_id(1).hex()]
+    assert len((await acme.trace(trace_id(1).hex())).spans) == 2
+    assert len((await acme.trace(trace_id(3).hex())).spans) == 1
+    for foreign in (2, 4):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await acme.trace(trace_id(foreign).hex())
+        assert reason_of(raised.value) == "TRACE_NOT_FOUND"
+    assert len(await InsightClient(tcp, token("observe operate")).newest()) == 4

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -272,3 +273,18 @@ def test_a_transaction_that_fails_leaves_nothing(store: SqliteStore) -> None:
         add(store, stored_span(1, 1), bad)
     assert not store.has(trace_id(1))
     assert add(store, stored_span(1, 1)).stored == 1
+
+
+def test_a_file_of_the_version_before_is_kept(path: Path) -> None:
+    """Its traces are still there, for operators; new ones are their tenant's."""
+    SqliteStore(path, BOUNDS).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "DROP INDEX traces_by_tenants; ALTER TABLE traces DROP COLUMN tenants; PRAGMA user_version = 1;"
+            "INSERT INTO traces VALUES (NULL, x'01', 1, 1, 2, 0, 0, 0, 0, 0, 'old', '', '');"
+        )
+    store = SqliteStore(path, BOUNDS)
+    add(store, stored_span(1, 1, tenant="acme"))
+    assert [trace.root_name for trace in store.newest(5)] == ["work-1", "old"]
+    assert [trace.root_name for trace in store.newest(5, tenant="acme")] == ["work-1"]
+    store.close()

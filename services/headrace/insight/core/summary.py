@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from headrace.insight.spans import Span
+from headrace.insight.spans import TENANT, Span
 
 MAX_SERVICES = 32
+MAX_TENANTS = 8
+"""More than one is a trace that several tenants sent spans into."""
 
 SPAN_OVERHEAD_BYTES = 120
 LINK_BYTES = 160
@@ -15,7 +17,8 @@ LINK_BYTES = 160
 class TraceRow(NamedTuple):
     """A trace as a whole. `root_*` is of the earliest span while no root is known.
 
-    `services` are newline-separated, with a newline at both ends.
+    `services`, and the `tenants` that its spans name, are newline-separated, with a
+    newline at both ends.
     """
 
     start_ns: int
@@ -28,6 +31,7 @@ class TraceRow(NamedTuple):
     root_name: str
     root_service: str
     services: str
+    tenants: str
 
 
 def grown(row: TraceRow | None, spans: Sequence[Span], count: int, size: int) -> TraceRow:
@@ -45,7 +49,8 @@ def grown(row: TraceRow | None, spans: Sequence[Span], count: int, size: int) ->
         (row is not None and bool(row.failed)) or any(span.failed for span in spans),
         (row is not None and bool(row.rooted)) or not first.parent_id,
         *root,
-        _with_services(row.services if row else "\n", spans),
+        _with(row.services if row else "\n", {span.service for span in spans}, MAX_SERVICES),
+        _with(row.tenants if row else "\n", {span.attributes.get(TENANT, "") for span in spans}, MAX_TENANTS),
     )
 
 
@@ -60,8 +65,8 @@ def _rootness(span: Span) -> tuple[bool, int]:
     return bool(span.parent_id), span.start_ns
 
 
-def _with_services(services: str, spans: Sequence[Span]) -> str:
-    for service in {span.service for span in spans}:
-        if f"\n{service}\n" not in services and services.count("\n") <= MAX_SERVICES:
-            services += f"{service}\n"
-    return services
+def _with(names: str, more: set[str], most: int) -> str:
+    for name in more - {""}:
+        if f"\n{name}\n" not in names and names.count("\n") <= most:
+            names += f"{name}\n"
+    return names

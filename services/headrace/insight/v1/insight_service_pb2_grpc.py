@@ -28,7 +28,8 @@ if _version_not_supported:
 class InsightServiceStub:
     """InsightService answers questions about what the mesh did and does. An insight
     that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
-    those about traces.
+    those about traces. Callers see the spans of their own tenant's requests; those
+    who may also `operate`, all.
     """
 
     def __init__(self, channel):
@@ -62,20 +63,23 @@ class InsightServiceStub:
 class InsightServiceServicer:
     """InsightService answers questions about what the mesh did and does. An insight
     that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
-    those about traces.
+    those about traces. Callers see the spans of their own tenant's requests; those
+    who may also `operate`, all.
     """
 
     def GetTrace(self, request, context):
         """GetTrace answers with the spans of one trace and the spans that they are
         linked to, ordered by start. NOT_FOUND (TRACE_NOT_FOUND) when none is
-        stored; INVALID_ARGUMENT when the identifier is no trace identifier.
+        stored that the caller may see; INVALID_ARGUMENT when the identifier is no
+        trace identifier.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTraces(self, request, context):
-        """ListTraces answers with the newest traces, newest first.
+        """ListTraces answers with the newest traces, newest first; without `operate`,
+        with those that are of the caller's tenant and nobody else's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +136,8 @@ def add_InsightServiceServicer_to_server(servicer, server):
 class InsightService:
     """InsightService answers questions about what the mesh did and does. An insight
     that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
-    those about traces.
+    those about traces. Callers see the spans of their own tenant's requests; those
+    who may also `operate`, all.
     """
 
     @staticmethod

@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class InsightServiceStub:
     """InsightService answers questions about what the mesh did and does. An insight
     that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
-    those about traces.
+    those about traces. Callers see the spans of their own tenant's requests; those
+    who may also `operate`, all.
     """
 
     @_typing.overload
@@ -39,10 +40,13 @@ class InsightServiceStub:
     GetTrace: _grpc.UnaryUnaryMultiCallable[_insight_service_pb2.GetTraceRequest, _insight_service_pb2.GetTraceResponse]
     """GetTrace answers with the spans of one trace and the spans that they are
     linked to, ordered by start. NOT_FOUND (TRACE_NOT_FOUND) when none is
-    stored; INVALID_ARGUMENT when the identifier is no trace identifier.
+    stored that the caller may see; INVALID_ARGUMENT when the identifier is no
+    trace identifier.
     """
     ListTraces: _grpc.UnaryUnaryMultiCallable[_insight_service_pb2.ListTracesRequest, _insight_service_pb2.ListTracesResponse]
-    """ListTraces answers with the newest traces, newest first."""
+    """ListTraces answers with the newest traces, newest first; without `operate`,
+    with those that are of the caller's tenant and nobody else's.
+    """
     GetOverview: _grpc.UnaryUnaryMultiCallable[_insight_service_pb2.GetOverviewRequest, _insight_service_pb2.GetOverviewResponse]
     """GetOverview answers with what the mesh does now. FAILED_PRECONDITION
     (FIGURES_NOT_COLLECTED) when this insight is told of no processes.
@@ -57,17 +61,21 @@ class InsightServiceStub:
 class InsightServiceAsyncStub(InsightServiceStub):
     """InsightService answers questions about what the mesh did and does. An insight
     that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
-    those about traces.
+    those about traces. Callers see the spans of their own tenant's requests; those
+    who may also `operate`, all.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetTrace: _aio.UnaryUnaryMultiCallable[_insight_service_pb2.GetTraceRequest, _insight_service_pb2.GetTraceResponse]  # type: ignore[assignment]
     """GetTrace answers with the spans of one trace and the spans that they are
     linked to, ordered by start. NOT_FOUND (TRACE_NOT_FOUND) when none is
-    stored; INVALID_ARGUMENT when the identifier is no trace identifier.
+    stored that the caller may see; INVALID_ARGUMENT when the identifier is no
+    trace identifier.
     """
     ListTraces: _aio.UnaryUnaryMultiCallable[_insight_service_pb2.ListTracesRequest, _insight_service_pb2.ListTracesResponse]  # type: ignore[assignment]
-    """ListTraces answers with the newest traces, newest first."""
+    """ListTraces answers with the newest traces, newest first; without `operate`,
+    with those that are of the caller's tenant and nobody else's.
+    """
     GetOverview: _aio.UnaryUnaryMultiCallable[_insight_service_pb2.GetOverviewRequest, _insight_service_pb2.GetOverviewResponse]  # type: ignore[assignment]
     """GetOverview answers with what the mesh does now. FAILED_PRECONDITION
     (FIGURES_NOT_COLLECTED) when this insight is told of no processes.
@@ -81,7 +89,8 @@ class InsightServiceAsyncStub(InsightServiceStub):
 class InsightServiceServicer(metaclass=_abc_1.ABCMeta):
     """InsightService answers questions about what the mesh did and does. An insight
     that is set to keep no traces answers FAILED_PRECONDITION (TRACES_NOT_KEPT) to
-    those about traces.
+    those about traces. Callers see the spans of their own tenant's requests; those
+    who may also `operate`, all.
     """
 
     @_abc_1.abstractmethod
@@ -92,7 +101,8 @@ class InsightServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_insight_service_pb2.GetTraceResponse, _abc.Awaitable[_insight_service_pb2.GetTraceResponse]]:
         """GetTrace answers with the spans of one trace and the spans that they are
         linked to, ordered by start. NOT_FOUND (TRACE_NOT_FOUND) when none is
-        stored; INVALID_ARGUMENT when the identifier is no trace identifier.
+        stored that the caller may see; INVALID_ARGUMENT when the identifier is no
+        trace identifier.
         """
 
     @_abc_1.abstractmethod
@@ -101,7 +111,9 @@ class InsightServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _insight_service_pb2.ListTracesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_insight_service_pb2.ListTracesResponse, _abc.Awaitable[_insight_service_pb2.ListTracesResponse]]:
-        """ListTraces answers with the newest traces, newest first."""
+        """ListTraces answers with the newest traces, newest first; without `operate`,
+        with those that are of the caller's tenant and nobody else's.
+        """
 
     @_abc_1.abstractmethod
     def GetOverview(
