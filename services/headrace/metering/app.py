@@ -1,4 +1,4 @@
-"""Metering, put together: the ledger, its thread, who answers about it, and the service before them."""
+"""Metering, put together: the ledger, its thread, who answers about it, the edge's figures, and the services before them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from headrace.guard.client import watching_revocations
 from headrace.metering.costs import answering
+from headrace.metering.edge import edge_log
+from headrace.metering.edge_servicer import AccessLogServicer
+from headrace.metering.envoy.service.accesslog.v3 import als_pb2
 from headrace.metering.errors import CODES
 from headrace.metering.ledger import Ledger
-from headrace.metering.metrics import MeteringMetrics
+from headrace.metering.metrics import EdgeMetrics, MeteringMetrics
 from headrace.metering.servicer import MeteringServicer
 from headrace.metering.settings import Settings
 from headrace.metering.v1 import metering_service_pb2
@@ -23,15 +26,19 @@ from headrace.runtime.server import Server, ServerSettings, serving
 from headrace.runtime.telemetry import Telemetry, telemetry
 
 SERVICE = metering_service_pb2.DESCRIPTOR.services_by_name["MeteringService"]
+ACCESS_LOG = als_pb2.DESCRIPTOR.services_by_name["AccessLogService"]
 
 SCOPES = {
     # Whoever may record may bill: an operator's matter.
     f"/{SERVICE.full_name}/Record": OPERATE,
     f"/{SERVICE.full_name}/QueryCost": OBSERVE,
     f"/{SERVICE.full_name}/GetPriceBook": OBSERVE,
+    f"/{SERVICE.full_name}/GetEdgeSummary": OBSERVE,
+    # Whoever may write it may hide what it differs from.
+    f"/{ACCESS_LOG.full_name}/StreamAccessLogs": OPERATE,
 }
 LOCAL = Caller("local", frozenset({OPERATE}))
-"""Every peer of the Unix socket: it may record, which is all that OPERATE allows here, not ask."""
+"""Every peer of the Unix socket: it may record and log, which is all that OPERATE allows here, not ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class Metering:
 
 @asynccontextmanager
 async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Metering]:
-    """A serving metering. Closes in the order: server, what waits to be recorded, ledger."""
+    """A serving metering. Closes in the order: server, the edge's figures, what waits to be recorded, ledger."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         observed = await stack.enter_async_context(telemetry("metering", settings.telemetry))
@@ -60,8 +67,13 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
             telemetry=observed,
             clock=clock,
         )
-        servicer = MeteringServicer(writer, costs, ledger.books, clock)
-        methods = methods_of(SERVICE, servicer)
+        edge_metrics = EdgeMetrics(observed.registry)
+        edge = await stack.enter_async_context(
+            edge_log(settings.edge, costs, edge_metrics, clock, window_s=settings.edge_window_s)
+        )
+        servicer = MeteringServicer(writer, costs, edge, ledger.books, clock)
+        access_log = AccessLogServicer(edge)
+        methods = [*methods_of(SERVICE, servicer), *methods_of(ACCESS_LOG, access_log)]
         where = ServerSettings(
             settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
         )
@@ -72,6 +84,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
             yield Metering(server, observed)
         finally:
             servicer.drain()
+            access_log.drain()
 
 
 @asynccontextmanager

@@ -7,21 +7,34 @@ from headrace.metering.core.shares import split_by_rows
 from headrace.metering.errors import CODES, outbox_full
 from headrace.metering.log import Unmetered, UsageLog, metering_usage
 from headrace.metering.sweeper import sweep
-from headrace.metering.usage import Cost, CostReport, CostRow, UsageEvent, UsageKind
+from headrace.metering.usage import (
+    Cost,
+    CostReport,
+    CostRow,
+    EdgeComparison,
+    EdgeCount,
+    EdgeReport,
+    UsageEvent,
+    UsageKind,
+)
 from headrace.metering.v1.metering_service_pb2 import (
     CostDimension,
+    GetEdgeSummaryRequest,
     GetPriceBookRequest,
     QueryCostRequest,
 )
 from headrace.metering.v1.metering_service_pb2 import CostRow as CostRowMessage
 from headrace.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
-from headrace.metering.wire import book_from, timestamp_s
+from headrace.metering.wire import book_from, summary_from, timestamp_s
 
 __all__ = [
     "CODES",
     "Cost",
     "CostReport",
     "CostRow",
+    "EdgeComparison",
+    "EdgeCount",
+    "EdgeReport",
     "MeteringClient",
     "PriceBook",
     "Unmetered",
@@ -63,14 +76,10 @@ class MeteringClient:
         by_model: bool = False,
     ) -> CostReport:
         """What was used from `since_s` until before `until_s`, seconds since 1970; None: no bound."""
-        dimensions = {
-            CostDimension.COST_DIMENSION_TENANT: by_tenant,
-            CostDimension.COST_DIMENSION_MODEL: by_model,
-        }
         request = QueryCostRequest(
             since_time=None if since_s is None else timestamp_s(since_s),
             until_time=None if until_s is None else timestamp_s(until_s),
-            group_by=[dimension for dimension, wanted in dimensions.items() if wanted],
+            group_by=_dimensions(by_tenant=by_tenant, by_model=by_model),
         )
         answer = await self._stub.QueryCost(request, timeout=self._deadline_s, metadata=self._credentials)
         return CostReport(
@@ -80,12 +89,33 @@ class MeteringClient:
             tuple(_cost_row(row, answer.currency) for row in answer.rows),
         )
 
+    async def edge(
+        self, since_s: int | None = None, *, by_tenant: bool = False, by_model: bool = False
+    ) -> EdgeReport:
+        """What the gateway saw from the minute of `since_s` on, beside the ledger; None: from the first event."""
+        request = GetEdgeSummaryRequest(
+            since_time=None if since_s is None else timestamp_s(since_s),
+            group_by=_dimensions(by_tenant=by_tenant, by_model=by_model),
+        )
+        answer = await self._stub.GetEdgeSummary(
+            request, timeout=self._deadline_s, metadata=self._credentials
+        )
+        return summary_from(answer)
+
     async def price_book(self) -> PriceBook:
         """The price book that holds now."""
         answer = await self._stub.GetPriceBook(
             GetPriceBookRequest(), timeout=self._deadline_s, metadata=self._credentials
         )
         return book_from(answer.price_book)
+
+
+def _dimensions(*, by_tenant: bool, by_model: bool) -> list[CostDimension.ValueType]:
+    wanted = {
+        CostDimension.COST_DIMENSION_TENANT: by_tenant,
+        CostDimension.COST_DIMENSION_MODEL: by_model,
+    }
+    return [dimension for dimension, asked in wanted.items() if asked]
 
 
 def _cost_row(row: CostRowMessage, currency: str) -> CostRow:

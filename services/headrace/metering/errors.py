@@ -57,3 +57,8 @@ def ledger_unavailable() -> HeadraceError:
 def overloaded() -> HeadraceError:
     """More waits for the ledger than it takes soon."""
     return HeadraceError("OVERLOADED", "too much waits for the ledger", retry_after_s=1.0)
+
+
+def streams_exhausted() -> HeadraceError:
+    """As many access logs come already as are taken."""
+    return HeadraceError("OVERLOADED", "too many access logs are being taken", retry_after_s=1.0)

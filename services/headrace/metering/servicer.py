@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from headrace.metering.core.batch import Batch
 from headrace.metering.core.prices import PriceBooks
 from headrace.metering.errors import field_invalid
 from headrace.metering.ledger import Recorded, Recording
-from headrace.metering.usage import CostReport, CostRow
+from headrace.metering.streams import until
+from headrace.metering.usage import CostReport, CostRow, EdgeReport
 from headrace.metering.v1 import metering_service_pb2 as pb
-from headrace.metering.wire import batch_from, book_message, milliseconds, timestamp_s
+from headrace.metering.wire import batch_from, book_message, milliseconds, summary_message, timestamp_s
 from headrace.runtime.clock import Clock
 from headrace.runtime.rpc import Call
 
@@ -36,12 +38,36 @@ class Costs(Protocol):
         ...
 
 
+class _Asked(NamedTuple):
+    """A period in seconds since 1970, None without a bound, and what rows are told apart by."""
+
+    since_s: int | None
+    until_s: int | None
+    by_tenant: bool
+    by_model: bool
+
+
+class Edge(Protocol):
+    """Who knows what the gateway saw."""
+
+    def recorded(self, batch: Batch) -> None:
+        """Compares events that were stored."""
+        ...
+
+    async def report(
+        self, since_s: int | None, until_s: int | None, *, by_tenant: bool, by_model: bool
+    ) -> EdgeReport:
+        """What the gateway saw in the period."""
+        ...
+
+
 class MeteringServicer:
     """headrace.metering.v1.MeteringService."""
 
-    def __init__(self, records: Records, costs: Costs, books: PriceBooks, clock: Clock) -> None:
+    def __init__(self, records: Records, costs: Costs, edge: Edge, books: PriceBooks, clock: Clock) -> None:
         self._records = records
         self._costs = costs
+        self._edge = edge
         self._books = books
         self._clock = clock
         self._draining = asyncio.Event()
@@ -54,18 +80,17 @@ class MeteringServicer:
         self, requests: AsyncIterator[pb.RecordRequest], _call: Call
     ) -> AsyncIterator[pb.RecordResponse]:
         yield pb.RecordResponse(price_books=map(book_message, self._books.all))
-        async for request in _until(self._draining, requests):
-            recorded = await self._records.record(_recording(request))
+        async for request in until(self._draining, requests):
+            recording = _recording(request)
+            recorded = await self._records.record(recording)
+            if recorded.events:  # the newest ones: what comes again was compared before
+                self._edge.recorded(recording.batch.after(len(recording.batch) - recorded.events))
             yield pb.RecordResponse(acknowledged_sequence=recorded.watermark)
 
     async def QueryCost(self, request: pb.QueryCostRequest, _call: Call) -> pb.QueryCostResponse:
-        if pb.COST_DIMENSION_UNSPECIFIED in request.group_by:
-            raise field_invalid("group_by", "must name tenant or model")
+        asked = _asked(request)
         report = await self._costs.report(
-            request.since_time.seconds if request.HasField("since_time") else None,
-            request.until_time.seconds if request.HasField("until_time") else None,
-            by_tenant=pb.COST_DIMENSION_TENANT in request.group_by,
-            by_model=pb.COST_DIMENSION_MODEL in request.group_by,
+            asked.since_s, asked.until_s, by_tenant=asked.by_tenant, by_model=asked.by_model
         )
         return pb.QueryCostResponse(
             currency=report.currency,
@@ -79,26 +104,25 @@ class MeteringServicer:
         at_ms = milliseconds(request.at_time) if asked else self._clock.time_ns() // 10**6
         return pb.GetPriceBookResponse(price_book=book_message(self._books.at(at_ms)))
 
-
-async def _until(
-    ended: asyncio.Event, requests: AsyncIterator[pb.RecordRequest]
-) -> AsyncIterator[pb.RecordRequest]:
-    """The requests that come before the event."""
-    waiting = asyncio.create_task(ended.wait())
-    try:
-        while not ended.is_set():
-            request = asyncio.create_task(_next(requests))
-            await asyncio.wait((waiting, request), return_when=asyncio.FIRST_COMPLETED)
-            if not request.done() or (found := request.result()) is None:
-                request.cancel()
-                return
-            yield found
-    finally:
-        waiting.cancel()
+    async def GetEdgeSummary(
+        self, request: pb.GetEdgeSummaryRequest, _call: Call
+    ) -> pb.GetEdgeSummaryResponse:
+        asked = _asked(request)
+        report = await self._edge.report(
+            asked.since_s, asked.until_s, by_tenant=asked.by_tenant, by_model=asked.by_model
+        )
+        return summary_message(report)
 
 
-async def _next(requests: AsyncIterator[pb.RecordRequest]) -> pb.RecordRequest | None:
-    return await anext(requests, None)
+def _asked(request: pb.QueryCostRequest | pb.GetEdgeSummaryRequest) -> _Asked:
+    if pb.COST_DIMENSION_UNSPECIFIED in request.group_by:
+        raise field_invalid("group_by", "must name tenant or model")
+    return _Asked(
+        request.since_time.seconds if request.HasField("since_time") else None,
+        request.until_time.seconds if request.HasField("until_time") else None,
+        pb.COST_DIMENSION_TENANT in request.group_by,
+        pb.COST_DIMENSION_MODEL in request.group_by,
+    )
 
 
 def _recording(request: pb.RecordRequest) -> Recording:

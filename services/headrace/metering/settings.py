@@ -21,6 +21,8 @@ class Settings:
     socket: Path | None = None
     jwks: Path = Path(".headrace/keys/jwks.json")
     ledger: Path = Path(".headrace/metering/ledger.sqlite3")
+    edge: Path = Path(".headrace/metering/edge.sqlite3")
+    edge_window_s: float = 120.0
     prices: PriceBooks = field(default_factory=lambda: PriceBooks([DEFAULT_BOOK]))
     guard: str = ""
     max_message_bytes: int = 4 * MIB
@@ -38,6 +40,8 @@ class Settings:
             socket=reader.path("SOCKET", None),
             jwks=reader.path("JWKS", None) or d.jwks,
             ledger=reader.path("LEDGER", None) or d.ledger,
+            edge=reader.path("EDGE", None) or d.edge,
+            edge_window_s=reader.number("EDGE_WINDOW_S", d.edge_window_s, low=1, high=600),
             prices=_prices(reader, reader.text("PRICES", "")) or d.prices,
             guard=reader.text("GUARD", d.guard),
             max_message_bytes=reader.integer(

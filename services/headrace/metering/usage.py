@@ -6,6 +6,8 @@ Plain values without behaviour; part of what neighbours may import.
 from dataclasses import dataclass
 from enum import IntEnum
 
+from headrace.metering.core.edge import Outcome
+
 
 class UsageKind(IntEnum):
     """How a request ended; the contract's numbers. The README says who pays."""
@@ -87,3 +89,45 @@ class CostReport:
     since_s: int
     until_s: int
     rows: tuple[CostRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeCount:
+    """Requests that ended one way at the edge; bytes are those of headers and bodies. The tenant may be empty: not known, or not told apart."""
+
+    tenant: str
+    outcome: Outcome
+    requests: int
+    received_bytes: int
+    sent_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeComparison:
+    """The edge's requests beside the ledger's events, of one tenant and model.
+
+    Bytes are those of the matched requests' bodies. `edge_only` requests were
+    answered and have no event, `ledger_only` events have no request at the edge.
+    `ledger_events` are all that the ledger has of the period.
+    """
+
+    tenant: str
+    model: str
+    matched: int = 0
+    bytes_differ: int = 0
+    edge_bytes: int = 0
+    ledger_bytes: int = 0
+    edge_only: int = 0
+    ledger_only: int = 0
+    ledger_events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeReport:
+    """What the edge saw in a period, in whole minutes; `waiting` requests and events have not met yet."""
+
+    since_s: int
+    until_s: int
+    counts: tuple[EdgeCount, ...]
+    comparisons: tuple[EdgeComparison, ...]
+    waiting: int

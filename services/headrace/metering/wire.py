@@ -1,4 +1,6 @@
-"""Between the contract's messages and our own values: price books, costs, batches of rows."""
+"""Between the contract's messages and our own values: price books, the edge's figures, batches of rows."""
+
+from dataclasses import asdict, fields
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,11 +14,12 @@ from headrace.metering.core.bounds import (
     MAX_TIME_MS,
     MAX_TIME_NS,
 )
+from headrace.metering.core.edge import Outcome
 from headrace.metering.core.prices import PriceBook
 from headrace.metering.core.rows import KEY_BYTES, NO_KEY, Rows
 from headrace.metering.errors import batch_invalid
-from headrace.metering.usage import UsageKind
-from headrace.metering.v1 import price_pb2, usage_pb2
+from headrace.metering.usage import EdgeComparison, EdgeCount, EdgeReport, UsageKind
+from headrace.metering.v1 import edge_pb2, metering_service_pb2, price_pb2, usage_pb2
 
 COLUMNS = (
     ("codes", "code"),
@@ -88,6 +91,34 @@ def book_from(message: price_pb2.PriceBook) -> PriceBook:
         storage_gb_month=message.storage_gb_month_nanos,
         api_call=message.api_call_nanos,
         network_gb=message.network_gb_nanos,
+    )
+
+
+def summary_message(report: EdgeReport) -> metering_service_pb2.GetEdgeSummaryResponse:
+    """The contract's summary."""
+    return metering_service_pb2.GetEdgeSummaryResponse(
+        since_time=timestamp_s(report.since_s),
+        until_time=timestamp_s(report.until_s),
+        counts=(edge_pb2.EdgeCount(**asdict(count)) for count in report.counts),
+        comparisons=(edge_pb2.EdgeComparison(**asdict(row)) for row in report.comparisons),
+        waiting=report.waiting,
+    )
+
+
+def summary_from(message: metering_service_pb2.GetEdgeSummaryResponse) -> EdgeReport:
+    """Our summary; an outcome that this version does not know raises ValueError."""
+    return EdgeReport(
+        message.since_time.seconds,
+        message.until_time.seconds,
+        tuple(
+            EdgeCount(one.tenant, Outcome(one.outcome), one.requests, one.received_bytes, one.sent_bytes)
+            for one in message.counts
+        ),
+        tuple(
+            EdgeComparison(*(getattr(row, field.name) for field in fields(EdgeComparison)))
+            for row in message.comparisons
+        ),
+        message.waiting,
     )
 
 

@@ -28,6 +28,7 @@ def settings(tmp_path: Path) -> Settings:
         socket=tmp_path / "m.sock",
         jwks=tmp_path / "jwks.json",
         ledger=tmp_path / "ledger.sqlite3",
+        edge=tmp_path / "edge.sqlite3",
         drain_grace_s=2.0,
     )
 

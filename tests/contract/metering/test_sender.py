@@ -54,6 +54,9 @@ class OddMetering(MeteringServiceServicer):
     async def GetPriceBook(self, request: Any, context: Any) -> Any:
         """Likewise."""
 
+    async def GetEdgeSummary(self, request: Any, context: Any) -> Any:
+        """Likewise."""
+
 
 @asynccontextmanager
 async def serving(servicer: OddMetering, socket: Path) -> AsyncIterator[str]:

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headrace.metering.v1 import edge_pb2 as headrace_dot_metering_dot_v1_dot_edge__pb2
 from headrace.metering.v1 import price_pb2 as headrace_dot_metering_dot_v1_dot_price__pb2
 from headrace.metering.v1 import usage_pb2 as headrace_dot_metering_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/metering/v1/metering_service.proto\x12\x14headrace.metering.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a headrace/metering/v1/price.proto\x1a headrace/metering/v1/usage.proto\"\x96\x01\n\rRecordRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x04\x12\x17\n\x0foldest_sequence\x18\x04 \x01(\x04\x12/\n\x05\x62\x61tch\x18\x05 \x01(\x0b\x32 .headrace.metering.v1.UsageBatch\"e\n\x0eRecordResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x04\x12\x34\n\x0bprice_books\x18\x02 \x03(\x0b\x32\x1f.headrace.metering.v1.PriceBook\"\xa9\x01\n\x10QueryCostRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08group_by\x18\x03 \x03(\x0e\x32#.headrace.metering.v1.CostDimension\"\xb2\x01\n\x11QueryCostResponse\x12\x10\n\x08\x63urrency\x18\x01 \x01(\t\x12.\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x04rows\x18\x04 \x03(\x0b\x32\x1d.headrace.metering.v1.CostRow\"\xd0\x01\n\x07\x43ostRow\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x0e\n\x06\x63\x61\x63hed\x18\x04 \x01(\x03\x12\x15\n\rcompute_nanos\x18\x05 \x01(\x03\x12\x15\n\rnetwork_nanos\x18\x06 \x01(\x03\x12\x15\n\rstorage_nanos\x18\x07 \x01(\x03\x12\x11\n\tapi_nanos\x18\x08 \x01(\x03\x12\x17\n\x0fwasted_requests\x18\t \x01(\x03\x12\x13\n\x0bwaste_nanos\x18\n \x01(\x03\"B\n\x13GetPriceBookRequest\x12+\n\x07\x61t_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x14GetPriceBookResponse\x12\x33\n\nprice_book\x18\x01 \x01(\x0b\x32\x1f.headrace.metering.v1.PriceBook*d\n\rCostDimension\x12\x1e\n\x1a\x43OST_DIMENSION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OST_DIMENSION_TENANT\x10\x01\x12\x18\n\x14\x43OST_DIMENSION_MODEL\x10\x02\x32\xb9\x02\n\x0fMeteringService\x12W\n\x06Record\x12#.headrace.metering.v1.RecordRequest\x1a$.headrace.metering.v1.RecordResponse(\x01\x30\x01\x12\x61\n\tQueryCost\x12&.headrace.metering.v1.QueryCostRequest\x1a\'.headrace.metering.v1.QueryCostResponse\"\x03\x90\x02\x01\x12j\n\x0cGetPriceBook\x12).headrace.metering.v1.GetPriceBookRequest\x1a*.headrace.metering.v1.GetPriceBookResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/metering/v1/metering_service.proto\x12\x14headrace.metering.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadrace/metering/v1/edge.proto\x1a headrace/metering/v1/price.proto\x1a headrace/metering/v1/usage.proto\"\x96\x01\n\rRecordRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x04\x12\x17\n\x0foldest_sequence\x18\x04 \x01(\x04\x12/\n\x05\x62\x61tch\x18\x05 \x01(\x0b\x32 .headrace.metering.v1.UsageBatch\"e\n\x0eRecordResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x04\x12\x34\n\x0bprice_books\x18\x02 \x03(\x0b\x32\x1f.headrace.metering.v1.PriceBook\"\xa9\x01\n\x10QueryCostRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08group_by\x18\x03 \x03(\x0e\x32#.headrace.metering.v1.CostDimension\"\xb2\x01\n\x11QueryCostResponse\x12\x10\n\x08\x63urrency\x18\x01 \x01(\t\x12.\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x04rows\x18\x04 \x03(\x0b\x32\x1d.headrace.metering.v1.CostRow\"\xd0\x01\n\x07\x43ostRow\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x0e\n\x06\x63\x61\x63hed\x18\x04 \x01(\x03\x12\x15\n\rcompute_nanos\x18\x05 \x01(\x03\x12\x15\n\rnetwork_nanos\x18\x06 \x01(\x03\x12\x15\n\rstorage_nanos\x18\x07 \x01(\x03\x12\x11\n\tapi_nanos\x18\x08 \x01(\x03\x12\x17\n\x0fwasted_requests\x18\t \x01(\x03\x12\x13\n\x0bwaste_nanos\x18\n \x01(\x03\"B\n\x13GetPriceBookRequest\x12+\n\x07\x61t_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x14GetPriceBookResponse\x12\x33\n\nprice_book\x18\x01 \x01(\x0b\x32\x1f.headrace.metering.v1.PriceBook\"\xae\x01\n\x15GetEdgeSummaryRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08group_by\x18\x03 \x03(\x0e\x32#.headrace.metering.v1.CostDimension\"\xf5\x01\n\x16GetEdgeSummaryResponse\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06\x63ounts\x18\x03 \x03(\x0b\x32\x1f.headrace.metering.v1.EdgeCount\x12\x39\n\x0b\x63omparisons\x18\x04 \x03(\x0b\x32$.headrace.metering.v1.EdgeComparison\x12\x0f\n\x07waiting\x18\x05 \x01(\x03*d\n\rCostDimension\x12\x1e\n\x1a\x43OST_DIMENSION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OST_DIMENSION_TENANT\x10\x01\x12\x18\n\x14\x43OST_DIMENSION_MODEL\x10\x02\x32\xab\x03\n\x0fMeteringService\x12W\n\x06Record\x12#.headrace.metering.v1.RecordRequest\x1a$.headrace.metering.v1.RecordResponse(\x01\x30\x01\x12\x61\n\tQueryCost\x12&.headrace.metering.v1.QueryCostRequest\x1a\'.headrace.metering.v1.QueryCostResponse\"\x03\x90\x02\x01\x12j\n\x0cGetPriceBook\x12).headrace.metering.v1.GetPriceBookRequest\x1a*.headrace.metering.v1.GetPriceBookResponse\"\x03\x90\x02\x01\x12p\n\x0eGetEdgeSummary\x12+.headrace.metering.v1.GetEdgeSummaryRequest\x1a,.headrace.metering.v1.GetEdgeSummaryResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,22 +39,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METERINGSERVICE'].methods_by_name['QueryCost']._serialized_options = b'\220\002\001'
   _globals['_METERINGSERVICE'].methods_by_name['GetPriceBook']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['GetPriceBook']._serialized_options = b'\220\002\001'
-  _globals['_COSTDIMENSION']._serialized_start=1135
-  _globals['_COSTDIMENSION']._serialized_end=1235
-  _globals['_RECORDREQUEST']._serialized_start=171
-  _globals['_RECORDREQUEST']._serialized_end=321
-  _globals['_RECORDRESPONSE']._serialized_start=323
-  _globals['_RECORDRESPONSE']._serialized_end=424
-  _globals['_QUERYCOSTREQUEST']._serialized_start=427
-  _globals['_QUERYCOSTREQUEST']._serialized_end=596
-  _globals['_QUERYCOSTRESPONSE']._serialized_start=599
-  _globals['_QUERYCOSTRESPONSE']._serialized_end=777
-  _globals['_COSTROW']._serialized_start=780
-  _globals['_COSTROW']._serialized_end=988
-  _globals['_GETPRICEBOOKREQUEST']._serialized_start=990
-  _globals['_GETPRICEBOOKREQUEST']._serialized_end=1056
-  _globals['_GETPRICEBOOKRESPONSE']._serialized_start=1058
-  _globals['_GETPRICEBOOKRESPONSE']._serialized_end=1133
-  _globals['_METERINGSERVICE']._serialized_start=1238
-  _globals['_METERINGSERVICE']._serialized_end=1551
+  _globals['_METERINGSERVICE'].methods_by_name['GetEdgeSummary']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['GetEdgeSummary']._serialized_options = b'\220\002\001'
+  _globals['_COSTDIMENSION']._serialized_start=1593
+  _globals['_COSTDIMENSION']._serialized_end=1693
+  _globals['_RECORDREQUEST']._serialized_start=204
+  _globals['_RECORDREQUEST']._serialized_end=354
+  _globals['_RECORDRESPONSE']._serialized_start=356
+  _globals['_RECORDRESPONSE']._serialized_end=457
+  _globals['_QUERYCOSTREQUEST']._serialized_start=460
+  _globals['_QUERYCOSTREQUEST']._serialized_end=629
+  _globals['_QUERYCOSTRESPONSE']._serialized_start=632
+  _globals['_QUERYCOSTRESPONSE']._serialized_end=810
+  _globals['_COSTROW']._serialized_start=813
+  _globals['_COSTROW']._serialized_end=1021
+  _globals['_GETPRICEBOOKREQUEST']._serialized_start=1023
+  _globals['_GETPRICEBOOKREQUEST']._serialized_end=1089
+  _globals['_GETPRICEBOOKRESPONSE']._serialized_start=1091
+  _globals['_GETPRICEBOOKRESPONSE']._serialized_end=1166
+  _globals['_GETEDGESUMMARYREQUEST']._serialized_start=1169
+  _globals['_GETEDGESUMMARYREQUEST']._serialized_end=1343
+  _globals['_GETEDGESUMMARYRESPONSE']._serialized_start=1346
+  _globals['_GETEDGESUMMARYRESPONSE']._serialized_end=1591
+  _globals['_METERINGSERVICE']._serialized_start=1696
+  _globals['_METERINGSERVICE']._serialized_end=2123
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from headrace.metering.v1 import edge_pb2 as _edge_pb2
 from headrace.metering.v1 import price_pb2 as _price_pb2
 from headrace.metering.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
@@ -304,3 +305,95 @@ class GetPriceBookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPriceBookResponse: _TypeAlias = GetPriceBookResponse  # noqa: Y015
+
+@_typing.final
+class GetEdgeSummaryRequest(_message.Message):
+    """GetEdgeSummaryRequest names a period of whole minutes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the period, rounded down to a minute; none: the first event."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """End of the period, which does not belong to it, rounded down to a minute;
+        none: no end.
+        """
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___CostDimension.ValueType]:
+        """What the rows are told apart by; counts know no model. Empty: a count for
+        each outcome, one comparison.
+        """
+
+    def __init__(
+        self,
+        *,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        group_by: _abc.Iterable[Global___CostDimension.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "since_time", b"since_time", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEdgeSummaryRequest: _TypeAlias = GetEdgeSummaryRequest  # noqa: Y015
+
+@_typing.final
+class GetEdgeSummaryResponse(_message.Message):
+    """GetEdgeSummaryResponse is what the gateway saw."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    COMPARISONS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    waiting: _builtins.int
+    """Requests and events of late that have not met yet: they are in no
+    comparison. What has not met within two minutes is alone.
+    """
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """The period that was asked for; without a start as asked, the first event's."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Its end; without an end as asked, now."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[_edge_pb2.EdgeCount]:
+        """Every request that the gateway told of, by tenant and outcome. A request is
+        in the minute in which it began.
+        """
+
+    @_builtins.property
+    def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[_edge_pb2.EdgeComparison]:
+        """Requests that infer, by tenant and model. A row is in the minute of its
+        event, and of its request where there is no event.
+        """
+
+    def __init__(
+        self,
+        *,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        counts: _abc.Iterable[_edge_pb2.EdgeCount] | None = ...,
+        comparisons: _abc.Iterable[_edge_pb2.EdgeComparison] | None = ...,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparisons", b"comparisons", "counts", b"counts", "since_time", b"since_time", "until_time", b"until_time", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEdgeSummaryResponse: _TypeAlias = GetEdgeSummaryResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class MeteringServiceStub:
                 request_serializer=headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetPriceBookRequest.SerializeToString,
                 response_deserializer=headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetPriceBookResponse.FromString,
                 _registered_method=True)
+        self.GetEdgeSummary = channel.unary_unary(
+                '/headrace.metering.v1.MeteringService/GetEdgeSummary',
+                request_serializer=headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetEdgeSummaryRequest.SerializeToString,
+                response_deserializer=headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetEdgeSummaryResponse.FromString,
+                _registered_method=True)
 
 
 class MeteringServiceServicer:
@@ -80,6 +85,14 @@ class MeteringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEdgeSummary(self, request, context):
+        """GetEdgeSummary answers with what the gateway saw in a period, refusals
+        included, and how that compares with the ledger.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MeteringServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +110,11 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.GetPriceBook,
                     request_deserializer=headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetPriceBookRequest.FromString,
                     response_serializer=headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetPriceBookResponse.SerializeToString,
+            ),
+            'GetEdgeSummary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEdgeSummary,
+                    request_deserializer=headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetEdgeSummaryRequest.FromString,
+                    response_serializer=headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetEdgeSummaryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +199,33 @@ class MeteringService:
             '/headrace.metering.v1.MeteringService/GetPriceBook',
             headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetPriceBookRequest.SerializeToString,
             headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetPriceBookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEdgeSummary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.metering.v1.MeteringService/GetEdgeSummary',
+            headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetEdgeSummaryRequest.SerializeToString,
+            headrace_dot_metering_dot_v1_dot_metering__service__pb2.GetEdgeSummaryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class MeteringServiceStub:
     """QueryCost answers with what tenants owe for usage of a period."""
     GetPriceBook: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.GetPriceBookRequest, _metering_service_pb2.GetPriceBookResponse]
     """GetPriceBook answers with the price book that holds at a time."""
+    GetEdgeSummary: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.GetEdgeSummaryRequest, _metering_service_pb2.GetEdgeSummaryResponse]
+    """GetEdgeSummary answers with what the gateway saw in a period, refusals
+    included, and how that compares with the ledger.
+    """
 
 @_typing.type_check_only
 class MeteringServiceAsyncStub(MeteringServiceStub):
@@ -59,6 +63,10 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     """QueryCost answers with what tenants owe for usage of a period."""
     GetPriceBook: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.GetPriceBookRequest, _metering_service_pb2.GetPriceBookResponse]  # type: ignore[assignment]
     """GetPriceBook answers with the price book that holds at a time."""
+    GetEdgeSummary: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.GetEdgeSummaryRequest, _metering_service_pb2.GetEdgeSummaryResponse]  # type: ignore[assignment]
+    """GetEdgeSummary answers with what the gateway saw in a period, refusals
+    included, and how that compares with the ledger.
+    """
 
 class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
     """MeteringService keeps the ledger."""
@@ -90,5 +98,15 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metering_service_pb2.GetPriceBookResponse, _abc.Awaitable[_metering_service_pb2.GetPriceBookResponse]]:
         """GetPriceBook answers with the price book that holds at a time."""
+
+    @_abc_1.abstractmethod
+    def GetEdgeSummary(
+        self,
+        request: _metering_service_pb2.GetEdgeSummaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_service_pb2.GetEdgeSummaryResponse, _abc.Awaitable[_metering_service_pb2.GetEdgeSummaryResponse]]:
+        """GetEdgeSummary answers with what the gateway saw in a period, refusals
+        included, and how that compares with the ledger.
+        """
 
 def add_MeteringServiceServicer_to_server(servicer: MeteringServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
