@@ -19,6 +19,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
 
 from headrace.inference.v1 import rest_service_pb2
+from headrace.local.access_log import access_logs
 
 MIB = 1 << 20
 REST_ROOM_BYTES = 64 * 1024
@@ -45,7 +46,7 @@ class GatewaySettings:
     `write_endpoints` make. Rates are per second and also the burst. A request
     without a deadline ends after `max_deadline_s`, as does one with a later one.
     A connection may give up `max_resets` calls a second, and ten seconds' worth at once.
-    `access_log` is a file, None for no log.
+    `access_log` is a file, None for no such log; `metered` says whether metering gets one.
     """
 
     run_dir: Path
@@ -67,6 +68,7 @@ class GatewaySettings:
     max_in_flight: int = 16_384
     max_heap_bytes: int = 2048 * MIB
     access_log: Path | None = None
+    metered: bool = True
     concurrency: int = 1
 
     @property
@@ -85,6 +87,10 @@ class GatewaySettings:
     @property
     def insight_socket(self) -> Path:
         return self.run_dir / "insight.grpc.sock"
+
+    @property
+    def metering_socket(self) -> Path:
+        return self.run_dir / "metering.grpc.sock"
 
     @property
     def jwks_socket(self) -> Path:
@@ -195,7 +201,8 @@ def _values(settings: GatewaySettings) -> Mapping[str, str]:
         "hot_cluster": HOT if settings.hot_path == "h1" else GRPC,
         "sample_millionths": round(settings.sample_ratio * 1_000_000),
         "cors_origins": [{"exact": origin} for origin in settings.cors_origins],
-        "access_log": _access_log(settings.access_log),
+        "access_log": access_logs(settings.access_log, metered=settings.metered),
+        "metering_socket": str(settings.metering_socket),
         "tenant_rate": settings.tenant_rate,
         "address_rate": settings.address_rate,
         "max_resets": settings.max_resets,
@@ -212,38 +219,6 @@ def _values(settings: GatewaySettings) -> Mapping[str, str]:
     }
     texts = {key: json.dumps(value) for key, value in values.items()}
     return {**texts, "rest_errors": indent(_package_text("rest_errors.lua").rstrip(), " " * 18)}
-
-
-def _access_log(path: Path | None) -> list[object]:
-    if path is None:
-        return []
-    fields = {
-        "time": "%START_TIME%",
-        "method": "%REQ(:METHOD)%",
-        # Without the query: a key in an address would stay in the log.
-        "path": "%PATH(NQ:ORIG_OR_PATH)%",
-        "status": "%RESPONSE_CODE%",
-        "grpc_status": "%GRPC_STATUS_NUMBER%",
-        "flags": "%RESPONSE_FLAGS%",
-        "details": "%RESPONSE_CODE_DETAILS%",
-        "duration_ms": "%DURATION%",
-        "received_bytes": "%BYTES_RECEIVED%",
-        "sent_bytes": "%BYTES_SENT%",
-        "tenant": "%REQ(X-TENANT-ID)%",
-        "request_id": "%REQ(X-REQUEST-ID)%",
-        "trace_id": "%TRACE_ID%",
-        "replica": "%UPSTREAM_HOST%",
-    }
-    return [
-        {
-            "name": "envoy.access_loggers.file",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                "path": str(path),
-                "log_format": {"json_format": fields},
-            },
-        }
-    ]
 
 
 def _socket(cluster: str, replica: Endpoint) -> Path:

@@ -64,6 +64,7 @@ class Plan:
             sample_ratio=self.config.telemetry.sample_ratio,
             cors_origins=tuple(section.cors_origins),
             access_log=self.state.log("access") if section.access_log else None,
+            metered=self.runs(METERING),
             **msgspec.structs.asdict(section.limits),
         )
 
@@ -128,7 +129,10 @@ class Plan:
 
     def metering_spec(self, port: int) -> Spec:
         """Books what requests cost."""
-        fixed = {"HEADRACE_METERING_LEDGER": str(self.state.ledger)}
+        fixed = {
+            "HEADRACE_METERING_LEDGER": str(self.state.ledger),
+            "HEADRACE_METERING_EDGE": str(self.state.edge_log),
+        }
         prices = self.config.metering.prices
         defaults = {"HEADRACE_METERING_PRICES": msgspec.json.encode(prices).decode()} if prices else {}
         return self._neighbour(METERING, "metering.port", port, defaults, fixed)

@@ -83,6 +83,10 @@ class StateDir:
         return self.metering / "ledger.sqlite3"
 
     @property
+    def edge_log(self) -> Path:
+        return self.metering / "edge.sqlite3"
+
+    @property
     def traces(self) -> Path:
         return self.root / "traces.sqlite3"
 

@@ -11,7 +11,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from headrace.local import gateway
+from headrace.local.access_log import BUFFER_BYTES
 from headrace.local.gateway import GRPC, HOT, Endpoint, GatewaySettings
+from headrace.metering.core.edge_book import BILLED_ROUTES
 
 SETTINGS = GatewaySettings(Path("/state/run"), Path("/state/envoy"))
 REPLICAS = [Endpoint(f"inference-{n}", Path(f"/r/{n}.hot.sock"), Path(f"/r/{n}.grpc.sock")) for n in range(2)]
@@ -69,16 +71,34 @@ def test_the_hot_path_names_the_cluster_of_model_infer(hot_path: str, cluster: s
     """ModelInfer and REST go where `hot_path` says; the rest is not moved."""
     routes = http(rendered(hot_path=hot_path))["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]  # YAML
     clusters = [route["route"]["cluster"] for route in routes if "route" in route]
-    assert [*clusters[:3], clusters[-1]] == [cluster] * 4
-    assert set(clusters[3:-1]) == {GRPC}
+    assert [*clusters[:4], clusters[-1]] == [cluster] * 5
+    assert set(clusters[4:-1]) == {GRPC}
 
 
-def test_the_access_log_is_off_by_default() -> None:
+def test_the_access_log_s_file_is_off_by_default() -> None:
     """It is a file when one is set, with no header that holds a credential."""
-    assert http(rendered())["access_log"] == []
-    logged = json.dumps(http(rendered(access_log=Path("/x.log")))["access_log"])
+    assert http(rendered(metered=False))["access_log"] == []
+    logged = json.dumps(http(rendered(access_log=Path("/x.log"), metered=False))["access_log"])
     assert "/x.log" in logged
     assert "authorization" not in logged.lower()
+
+
+def test_metering_gets_the_access_log_where_it_is_on() -> None:
+    """With what usage is booked under and what answers say, with no credential, and never more than its buffer."""
+    config = http(rendered())["access_log"][0]["typed_config"]  # type: ignore[index]  # YAML
+    assert config["common_config"]["buffer_size_bytes"] == BUFFER_BYTES
+    assert config["additional_request_headers_to_log"] == ["x-tenant-id", "idempotency-key"]
+    assert len(http(rendered(access_log=Path("/x.log")))["access_log"]) == 2  # type: ignore[arg-type]  # YAML
+
+
+def test_the_routes_that_metering_looks_for_are_there() -> None:
+    """Their names are all that it knows of a request."""
+    routes = http(rendered())["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]  # YAML
+    names = [route["name"] for route in routes]
+    assert set(names) >= BILLED_ROUTES
+    assert len(names) == len(set(names))
+    infer = {route["name"] for route in routes if "ModelInfer" in route["match"].get("path", "")}
+    assert infer == set(BILLED_ROUTES)
 
 
 @pytest.mark.parametrize(
