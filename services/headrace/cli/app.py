@@ -135,11 +135,17 @@ def top(
 def cost(
     by: Annotated[str, typer.Option(help="tenant, model or both.")] = "tenant,model",
     since: Annotated[str | None, typer.Option(help="As 90s, 15m, 1h or 7d; default: all time.")] = None,
+    edge: Annotated[
+        bool, typer.Option("--edge", help="What the gateway saw, refusals too, beside the ledger.")
+    ] = False,
     state_dir: StateDirOption = STATE_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Show who pays what for which model."""
-    from headrace.cli.cost import cost as command
+    if edge:
+        from headrace.cli.edge import edge as command
+    else:
+        from headrace.cli.cost import cost as command
 
     command(by, since, state_dir, Output(as_json=as_json))
 

@@ -73,8 +73,8 @@ def document(report: CostReport) -> dict[str, object]:
     """What `cost --json` prints; amounts are integers in nano-units of the currency."""
     return {
         "currency": report.currency,
-        "since": _date(report.since_s),
-        "until": _date(report.until_s),
+        "since": date(report.since_s),
+        "until": date(report.until_s),
         "rows": [_row(row) for row in report.rows],
     }
 
@@ -108,5 +108,6 @@ def _cells(row: CostRow, dimensions: Sequence[str]) -> list[str]:
     ]
 
 
-def _date(seconds: int) -> str:
+def date(seconds: int) -> str:
+    """A time as documents have it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

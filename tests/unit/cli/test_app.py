@@ -49,6 +49,7 @@ def test_usage(tmp_path: Path, arguments: list[str]) -> None:
         ["infer", "minilm", "--text", "a"],
         ["trace", "last"],
         ["cost"],
+        ["cost", "--edge"],
         ["limits"],
         ["breakers"],
     ],
