@@ -12,7 +12,8 @@ import pytest
 from headrace.cache.client import AnswerKeys, read_secret
 from headrace.cache.v1.cache_pb2 import LEVEL_MEMORY
 from headrace.cache.v1.cache_service_pb2 import GetRequest, GetResponse
-from headrace.inference.models import Loader
+from headrace.inference.folders import Repository
+from headrace.inference.loader import Loader
 from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from headrace.local.statedir import StateDir
 from tests.conftest import MeshOf
@@ -120,7 +121,7 @@ def looked_up(mesh: Mesh, x: Floats) -> GetResponse:
     """What the service itself has for the request, asked by its key as a replica does."""
     state = StateDir(mesh.state_dir)
     keys = AnswerKeys(read_secret(state.cache_key, "key"))
-    prefix = keys.prefix(TENANT, CACHED, Loader(state.models, {}).load(CACHED).digest)
+    prefix = keys.prefix(TENANT, CACHED, Loader(Repository(state.models), {}).load(CACHED)[-1].digest)
     key = keys.key(prefix, [("x", "FP32", x.shape, x.tobytes())], {}, ["y"])
     with cache_stub(mesh) as stub:
         return stub.Get(

@@ -113,7 +113,11 @@ class Answers:
     async def _found(self, cached: Cached, key: bytes, model: Model, asked: Asked, call: Call) -> Inference:
         async def compute() -> tuple[bytes, Outcome]:
             latest = call.arrived + model.timeout_s  # others may wait longer than this caller
-            outcome = await model.batcher.submit(asked.work, call, latest)
+            model.use.enter()  # and this caller may leave before them
+            try:
+                outcome = await model.batcher.submit(asked.work, call, latest)
+            finally:
+                model.use.leave()
             return model.encoder.encode("", outcome.answer, asked.outputs), outcome
 
         found = await cached.find(

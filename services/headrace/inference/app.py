@@ -9,18 +9,23 @@ from headrace.cache.client import AnswerKeys, caching, read_secret
 from headrace.guard.client import CODES as GUARD_CODES
 from headrace.guard.client import LeaseHolder, Unlimited, holding_leases
 from headrace.inference import flight_servicer, orca_servicer, rest_servicer, servicer
+from headrace.inference.agreement import agreeing
 from headrace.inference.answers import Answers
+from headrace.inference.commands import Changes, Commands
 from headrace.inference.errors import CODES as OWN_CODES
 from headrace.inference.flight_servicer import FlightRecorderServicer
 from headrace.inference.flights import FlightRecorder
 from headrace.inference.load import metering_load
 from headrace.inference.machine import Machine
-from headrace.inference.models import Loader, Surroundings, serving_models
+from headrace.inference.models import Surroundings
+from headrace.inference.observation import LogSettings, TraceSettings
 from headrace.inference.orca_servicer import OrcaServicer
 from headrace.inference.rest_servicer import RestServicer
 from headrace.inference.service import InferenceService
 from headrace.inference.servicer import InferenceServicer
+from headrace.inference.serving import serving_models
 from headrace.inference.settings import InferenceSettings
+from headrace.inference.streams import Streams
 from headrace.metering.client import CODES as METERING_CODES
 from headrace.metering.client import Unmetered, UsageLog, metering_usage
 from headrace.runtime.access import Access, TokenVerifier
@@ -29,6 +34,7 @@ from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.ingress.ingress import HotIngress
 from headrace.runtime.ingress.limits import IngressLimits
 from headrace.runtime.lifecycle import metrics_endpoint
+from headrace.runtime.logs import switched_logs
 from headrace.runtime.rpc import Method, methods_of
 from headrace.runtime.server import Server, ServerSettings, serving
 from headrace.runtime.telemetry import Telemetry, telemetry
@@ -62,12 +68,20 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         # Looking at flights, and at the load four times a second, must not push flights out.
         untold = frozenset({*flight_servicer.SCOPES, *orca_servicer.SCOPES})
         flights = FlightRecorder(settings.flights, clock, untold)
-        models = await stack.enter_async_context(
+        control = await stack.enter_async_context(
             serving_models(
-                Loader(settings.repository, settings.models),
+                settings.repository,
+                settings.models,
                 Surroundings(settings.instances, observed, around.usage, flights, clock, settings.replica),
             )
         )
+        models = control.models
+        changes = Changes(control, LogSettings(stack.enter_context(switched_logs())), TraceSettings(observed))
+        agreement = await stack.enter_async_context(
+            agreeing(settings.repository.shared, settings.replica, changes.apply, clock)
+        )
+        commands = Commands(settings.repository.mode, changes, agreement)
+        stack.push_async_callback(commands.close)
         load = await stack.enter_async_context(metering_load(models, Machine(), clock))
         service = InferenceService(
             models,
@@ -79,9 +93,10 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             clock,
             settings.replica,
         )
+        streams = Streams(service, around.admission.revocations, CODES, clock, flights)
         orca = OrcaServicer(load)
         hot = [
-            *methods_of(servicer.SERVICE, InferenceServicer(models, service)),
+            *methods_of(servicer.SERVICE, InferenceServicer(models, service, commands, streams)),
             *methods_of(rest_servicer.SERVICE, RestServicer(models, service)),
         ]
         methods = [
@@ -118,6 +133,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         )
         await stack.enter_async_context(_hot_ingress(settings, hot, access, observed, clock, flights))
         stack.callback(orca.end)
+        stack.callback(streams.end)
         await server.tell(ready=True)
         yield server
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 
 from headrace.inference.core.queue import BatchPolicy
+from headrace.inference.core.repository import VersionPolicy
 from headrace.inference.core.tensors import DTYPES, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
 from headrace.inference.settings import ModelOverride
 from headrace.inference.v2.model_config_pb2 import (
@@ -35,6 +36,8 @@ SERVED = {
     "parameters",
     "response_cache",
     "default_model_filename",
+    "version_policy",
+    "model_warmup",
 }
 SERVED_BATCHING = {"max_queue_delay_microseconds", "default_queue_policy", "preferred_batch_size"}
 SERVED_TENSOR = {"name", "data_type", "dims"}
@@ -48,6 +51,7 @@ WITHIN = "headrace_within."
 LONGEST = "headrace_longest."
 """Before an input's name: the parameter with the most that a dimension of -1 may have, "512"."""
 
+MAX_CONFIG_BYTES = 1024 * 1024
 DEFAULT_MAX_DELAY_US = 100_000
 DEFAULT_MAX_QUEUE = 4096
 DEFAULT_TIMEOUT_S = 30.0
@@ -58,17 +62,44 @@ class ConfigError(Exception):
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The folder's configuration; raises `ConfigError`."""
+    """The folder's configuration, which leaves nothing to the model's file; raises `ConfigError`."""
+    config = given_config(folder)
+    check_whole(folder / "config.pbtxt", config)
+    return config
+
+
+def given_config(folder: Path) -> ModelConfig:
+    """What the folder's config.pbtxt says, which may be nothing; raises `ConfigError`."""
     file = folder / "config.pbtxt"
     try:
-        config = text_format.Parse(file.read_text(), ModelConfig())
+        size = file.stat().st_size if file.exists() else 0
+        if size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{file}: expected at most {MAX_CONFIG_BYTES} bytes, got {size}")
+        text = file.read_text() if size else ""
+        config = text_format.Parse(text, ModelConfig())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: can't be read: {error}") from None
     except text_format.ParseError as error:
         raise ConfigError(f"{file}: {error}") from None
-    if config.name and config.name != folder.name:
-        raise ConfigError(f"{file}: name is {config.name!r}, the folder is {folder.name!r}")
-    config.name = folder.name
+    return _named(file, config, folder.name)
+
+
+def config_of_json(name: str, text: str) -> ModelConfig:
+    """The configuration that a load brings with it, instead of config.pbtxt; raises `ConfigError`."""
+    place = Path(name) / "the load's parameter config"
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{place}: expected at most {MAX_CONFIG_BYTES} bytes")
+    try:
+        config = json_format.Parse(text, ModelConfig(), max_recursion_depth=50)
+    except (json_format.ParseError, RecursionError) as error:
+        raise ConfigError(f"{place}: {error}") from None
+    return _named(place, config, name)
+
+
+def _named(file: Path, config: ModelConfig, name: str) -> ModelConfig:
+    if config.name and config.name != name:
+        raise ConfigError(f"{file}: name is {config.name!r}, the folder is {name!r}")
+    config.name = name
     _refuse_unserved(file, config)
     return config
 
@@ -93,6 +124,10 @@ def _refuse_unserved(file: Path, config: ModelConfig) -> None:
             fields.append(f"instance_group[{i}].kind")
     if fields:
         raise ConfigError(f"{file}: not served: {', '.join(fields)}")
+
+
+def check_whole(file: Path, config: ModelConfig) -> None:
+    """Raises `ConfigError` for what can only be judged when inputs, outputs and batch size are known."""
     for size in config.dynamic_batching.preferred_batch_size:
         if not 1 <= size <= config.max_batch_size:
             raise ConfigError(
@@ -153,6 +188,16 @@ def policy_of(config: ModelConfig) -> BatchPolicy:
         eager=config.parameters[EAGER].string_value != "false" if EAGER in config.parameters else True,
         max_queue=batching.default_queue_policy.max_queue_size or DEFAULT_MAX_QUEUE,
         preferred=tuple(batching.preferred_batch_size),
+    )
+
+
+def versions_of(config: ModelConfig) -> VersionPolicy:
+    """Which versions serve; the newest, where the configuration does not say."""
+    policy = config.version_policy
+    return VersionPolicy(
+        latest=policy.latest.num_versions or 1,
+        specific=tuple(policy.specific.versions),
+        every=policy.WhichOneof("policy_choice") == "all",
     )
 
 

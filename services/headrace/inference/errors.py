@@ -21,9 +21,27 @@ CODES: CodeTable = {
     (DOMAIN, "BODY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
     (DOMAIN, "IDEMPOTENCY_KEY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
     (DOMAIN, "FLIGHT_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
+    (DOMAIN, "SERVER_NOT_READY"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "MODEL_CONTROL_OFF"): grpc.StatusCode.FAILED_PRECONDITION,
+    (DOMAIN, "MODEL_NAME_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
+    (DOMAIN, "MODEL_LOAD_FAILED"): grpc.StatusCode.FAILED_PRECONDITION,
+    (DOMAIN, "LOADS_BUSY"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "REPLICA_BEHIND"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "REPOSITORY_UNKNOWN"): grpc.StatusCode.NOT_FOUND,
+    (DOMAIN, "SETTING_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
+    (DOMAIN, "SHARED_MEMORY_OFF"): grpc.StatusCode.FAILED_PRECONDITION,
+    (DOMAIN, "SHARED_MEMORY_UNSUPPORTED"): grpc.StatusCode.UNIMPLEMENTED,
+    (DOMAIN, "REGION_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
 }
 
 RETRY_AFTER_S = 1.0
+SHOWN = 255
+"""Characters of a caller's own words in an error: a client refuses an answer with more than some KiB of metadata."""
+
+
+def shown(text: str) -> str:
+    """A caller's word as an error may repeat it."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _error(
@@ -34,11 +52,13 @@ def _error(
 
 def model_not_found(model: str) -> HeadraceError:
     """The repository has no such model."""
+    model = shown(model)
     return _error("MODEL_NOT_FOUND", f"no model {model!r}", {"model": model})
 
 
 def version_not_found(model: str, version: str) -> HeadraceError:
     """The model has no such version."""
+    version = shown(version)
     return _error(
         "VERSION_NOT_FOUND",
         f"model {model!r} has no version {version!r}",
@@ -109,10 +129,10 @@ def field_invalid(field: str, description: str) -> HeadraceError:
 
 
 def streams_exhausted(most: int) -> HeadraceError:
-    """As many callers follow the replica's load as may."""
+    """As many callers have streams of a kind open as may."""
     return HeadraceError(
         "OVERLOADED",
-        f"{most} streams of load reports are open, which is as many as may be",
+        f"{most} streams are open, which is as many as may be",
         {"streams": str(most)},
         retry_after_s=RETRY_AFTER_S,
     )

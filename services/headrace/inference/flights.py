@@ -25,6 +25,9 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.rpc import Call, Caller
 
 REQUEST_ID = "x-request-id"
+UUID_TEXT = 36
+"""Characters of one."""
+
 NOTHING_DONE = Progress("")
 
 
@@ -131,8 +134,10 @@ def _only(caller: Caller) -> str:
 
 
 def _request_id(value: object) -> bytes:
-    """A UUID's bytes; zeros for anything else."""
-    return _bytes_of(value.replace("-", "")) if isinstance(value, str) and len(value) == 36 else NO_ID
+    """A UUID's bytes; zeros for anything else. One of several requests of a call has a number behind the call's."""
+    if not isinstance(value, str) or (len(value) != UUID_TEXT and value[UUID_TEXT : UUID_TEXT + 1] != "/"):
+        return NO_ID
+    return _bytes_of(value[:UUID_TEXT].replace("-", ""))
 
 
 def _bytes_of(digits: str) -> bytes:

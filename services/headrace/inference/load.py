@@ -74,11 +74,12 @@ class LoadMeter:
         """One reading. Files are read in a thread, counters on the loop that counts."""
         memory = await asyncio.to_thread(self._machine.memory)
         answered, answered_s, failed, waiting, working = 0, 0.0, 0, 0, False
-        for model in self._models.all():
-            requests = model.statistics.requests
+        for statistics in self._models.counted():
+            requests = statistics.requests
             answered += requests.answered
             answered_s += requests.answered_s
             failed += requests.failed
+        for model in self._models.all():
             waiting += model.batcher.waiting
             working = working or model.batcher.working
         self._readings.add(

@@ -1,32 +1,18 @@
-"""The models that a replica serves: found in the repository, loaded, looked up."""
+"""The models that a replica serves: how each is put together, and how it is looked up."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-
-import structlog
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from headrace.inference import errors
 from headrace.inference.backend import Backend
-from headrace.inference.backends.onnx import OnnxBackend, zeros
-from headrace.inference.backends.text import TextBackend
 from headrace.inference.batcher import Batch, Batcher
-from headrace.inference.config import (
-    ConfigError,
-    instances_of,
-    override,
-    policy_of,
-    read_config,
-    signature_of,
-    timeout_s,
-)
+from headrace.inference.config import instances_of, policy_of, timeout_s
+from headrace.inference.core.repository import Index
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
 from headrace.inference.flights import FlightRecorder
-from headrace.inference.settings import ModelOverride
+from headrace.inference.loader import Loaded
 from headrace.inference.spans import record
 from headrace.inference.statistics import InferenceMetrics, Statistics
 from headrace.inference.usage import Usage
@@ -35,12 +21,34 @@ from headrace.metering.client import Unmetered, UsageLog
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Telemetry
 
-log = structlog.get_logger(__name__)
 
-WARM_UP_LENGTH = 8
+class Use:
+    """How many requests hold a model, so that it is closed behind the last of them."""
+
+    __slots__ = ("_count", "_idle")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle: asyncio.Event | None = None
+
+    def enter(self) -> None:
+        """One more."""
+        self._count += 1
+
+    def leave(self) -> None:
+        """One less."""
+        self._count -= 1
+        if self._idle is not None and not self._count:
+            self._idle.set()
+
+    async def ended(self) -> None:
+        """Returns when nobody holds the model; nobody may enter it any more."""
+        self._idle = asyncio.Event()
+        if self._count:
+            await self._idle.wait()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """One model version that serves."""
 
@@ -56,89 +64,79 @@ class Model:
     timeout_s: float
     digest: str
     cacheable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A model read from disk, not serving yet."""
-
-    version: str
-    config: ModelConfig
-    backend: Backend
-    digest: str
-
-
-class Loader:
-    """Reads models from a repository in Triton's layout. Blocks; not for the event loop."""
-
-    def __init__(self, repository: Path, overrides: Mapping[str, ModelOverride]) -> None:
-        self._repository = repository
-        self._overrides = overrides
-        self._loaded: dict[str, Loaded] = {}
-
-    def names(self) -> list[str]:
-        """The repository's models, loaded or not."""
-        return sorted(file.parent.name for file in self._repository.glob("*/config.pbtxt"))
-
-    def load(self, name: str) -> Loaded:
-        """Loads and warms a model; raises whatever is wrong with it."""
-        loaded = self._loaded.get(name)
-        if loaded is None:
-            loaded = self._loaded[name] = self._read(name)
-        return loaded
-
-    def _read(self, name: str) -> Loaded:
-        folder = self._repository / name
-        config = override(read_config(folder), self._overrides.get(name, ModelOverride()))
-        version = _newest(folder)
-        backend = self._backend(folder / version, config)
-        backend.execute(zeros(backend.signature, 1, WARM_UP_LENGTH))
-        return Loaded(version, config, backend, self._digest(folder / version, config))
-
-    def _backend(self, folder: Path, config: ModelConfig) -> Backend:
-        signature = signature_of(config)
-        if config.backend == "headrace_text":
-            encoder = self.load(config.parameters["encoder"].string_value).backend
-            return TextBackend(folder / "tokenizer.json", encoder, signature)
-        if config.backend == "onnxruntime" or config.platform == "onnxruntime_onnx":
-            file = config.default_model_filename or "model.onnx"
-            return OnnxBackend(folder / Path(file).name, signature)
-        raise ConfigError(f"{folder.parent / 'config.pbtxt'}: no backend {config.backend!r}")
-
-    def _digest(self, folder: Path, config: ModelConfig) -> str:
-        """What the answers depend on: the version's files, its configuration, the model behind it."""
-        digest = hashlib.sha256(config.SerializeToString(deterministic=True))
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            digest.update(f"\0{file.relative_to(folder)}\0".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        encoder = config.parameters["encoder"].string_value if "encoder" in config.parameters else ""
-        if encoder:
-            digest.update(self.load(encoder).digest.encode())
-        return digest.hexdigest()
+    use: Use = field(default_factory=Use)
+    loaded_s: int = 0
 
 
 class Models:
-    """Looks models up by name and version. `failures` has those that did not load, and why."""
+    """Looks models up by name and version; `index` has the state of those that do not serve too.
 
-    def __init__(self, serving: Mapping[str, Model], failures: Mapping[str, str]) -> None:
-        self._serving = serving
-        self.failures = failures
+    A model's versions are swapped in one step of the event loop: whoever looks
+    it up gets the old ones or the new ones, and holds what it got by `use`.
+    """
+
+    def __init__(self, serving: Iterable[Model] = ()) -> None:
+        self._newest: dict[str, Model] = {}
+        self._exact: dict[tuple[str, str], Model] = {}
+        self._counted: dict[tuple[str, str], Statistics] = {}
+        self.index = Index()
+        for model in serving:
+            self.publish(model.name, [model])
 
     def find(self, name: str, version: str) -> Model:
-        """The model; raises MODEL_NOT_FOUND, VERSION_NOT_FOUND, MODEL_NOT_READY."""
-        model = self._serving.get(name)
+        """The model, the newest version for none; raises MODEL_NOT_FOUND, VERSION_NOT_FOUND, MODEL_NOT_READY."""
+        model = self._exact.get((name, version)) if version else self._newest.get(name)
         if model is None:
-            if name in self.failures:
-                raise errors.model_not_ready(name, "UNAVAILABLE")
-            raise errors.model_not_found(name)
-        if version and version != model.version:
-            raise errors.version_not_found(name, version)
+            raise self._absent(name, version)
         return model
 
+    def versions(self, name: str) -> list[Model]:
+        """The versions of a model that serve, ascending; empty for none."""
+        found = [model for (one, _), model in self._exact.items() if one == name]
+        return sorted(found, key=lambda model: int(model.version))
+
     def all(self) -> list[Model]:
-        """The models that serve, by name."""
-        return list(self._serving.values())
+        """Every version that serves, by name and version."""
+        return sorted(self._exact.values(), key=lambda model: (model.name, int(model.version)))
+
+    def counted(self) -> list[Statistics]:
+        """The counts of every version that serves or ever did: their sums never fall."""
+        return list(self._counted.values())
+
+    def publish(self, name: str, models: list[Model]) -> list[Model]:
+        """These versions serve `name` from now on; the newest is the last. Returns those that did."""
+        before = self.versions(name)
+        self.index.loaded(name, [model.version for model in models])
+        self._replace(name, models)
+        return before
+
+    def withdraw(self, name: str) -> list[Model]:
+        """Nothing serves `name` from now on. Returns what did."""
+        before = self.versions(name)
+        self.index.unloading(name)
+        self._replace(name, [])
+        return before
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model serves that should."""
+        return not self.index.failures()
+
+    def _replace(self, name: str, models: list[Model]) -> None:
+        for old in self.versions(name):
+            del self._exact[name, old.version]
+        self._exact.update({(name, model.version): model for model in models})
+        self._counted.update({(name, model.version): model.statistics for model in models})
+        if models:
+            self._newest[name] = models[-1]
+        else:
+            self._newest.pop(name, None)
+
+    def _absent(self, name: str, version: str) -> Exception:
+        if name in self._newest:
+            return errors.version_not_found(name, version)
+        state = self.index.state(name)
+        return errors.model_not_found(name) if state is None else errors.model_not_ready(name, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,61 +151,53 @@ class Surroundings:
     replica: str
 
 
-@asynccontextmanager
-async def serving_models(loader: Loader, around: Surroundings) -> AsyncIterator[Models]:
-    """Loads every model of the repository and serves it until exit.
+class Assembly:
+    """Puts loaded versions together with what they are served with.
 
-    A model that does not load leaves the others alone and is told of by
-    `failures` and the log.
+    The counts of a version go on when it is loaded again.
     """
-    metrics = InferenceMetrics(around.telemetry.registry)
-    serving: dict[str, Model] = {}
-    failures: dict[str, str] = {}
-    for name in loader.names():
-        try:
-            loaded = await asyncio.to_thread(loader.load, name)
-        except Exception as error:  # a model file may fail in any way; the others serve on
-            log.error("model not loaded", model=name, exc_info=error)
-            failures[name] = str(error)
-            continue
-        serving[name] = _serve(name, loaded, around, metrics)
-    try:
-        yield Models(serving, failures)
-    finally:
-        for model in serving.values():
-            await model.batcher.close()
-            model.backend.close()
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._metrics = InferenceMetrics(around.telemetry.registry)
+        self._statistics: dict[tuple[str, str], Statistics] = {}
+
+    def assemble(self, name: str, loaded: Loaded) -> Model:
+        """A model that serves as soon as somebody finds it."""
+        around, clock, config = self._around, self._around.clock, loaded.config
+        statistics = self._statistics.get((name, loaded.version))
+        if statistics is None:
+            statistics = Statistics(name, loaded.version, self._metrics)
+            self._statistics[name, loaded.version] = statistics
+        usage = Usage(around.usage, clock, name, loaded.version)
+
+        def observe(batch: Batch) -> None:
+            statistics.executed(batch, clock.time_ns() // 1_000_000)
+            usage.executed(batch)
+            around.flights.executed(batch)
+            record(around.telemetry.tracer, batch, name, around.replica, clock)
+
+        return Model(
+            name,
+            loaded.version,
+            config,
+            loaded.backend,
+            Batcher(
+                loaded.backend, policy_of(config), instances_of(config, around.instances), clock, observe
+            ),
+            Decoder(loaded.backend.signature),
+            Encoder(loaded.backend.signature, loaded.version),
+            statistics,
+            usage,
+            timeout_s(config),
+            loaded.digest,
+            config.response_cache.enable,
+            loaded_s=clock.time_ns() // 1_000_000_000,
+        )
 
 
-def _serve(name: str, loaded: Loaded, around: Surroundings, metrics: InferenceMetrics) -> Model:
-    clock, config = around.clock, loaded.config
-    statistics = Statistics(name, loaded.version, metrics)
-    usage = Usage(around.usage, clock, name, loaded.version)
-
-    def observe(batch: Batch) -> None:
-        statistics.executed(batch, clock.time_ns() // 1_000_000)
-        usage.executed(batch)
-        around.flights.executed(batch)
-        record(around.telemetry.tracer, batch, name, around.replica, clock)
-
-    return Model(
-        name,
-        loaded.version,
-        config,
-        loaded.backend,
-        Batcher(loaded.backend, policy_of(config), instances_of(config, around.instances), clock, observe),
-        Decoder(loaded.backend.signature),
-        Encoder(loaded.backend.signature, loaded.version),
-        statistics,
-        usage,
-        timeout_s(config),
-        loaded.digest,
-        config.response_cache.enable,
-    )
-
-
-def _newest(folder: Path) -> str:
-    versions = [int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()]
-    if not versions:
-        raise ConfigError(f"{folder}: no version folder (a number, such as 1)")
-    return str(max(versions))
+async def retire(model: Model) -> None:
+    """Closes a model that nobody finds any more, behind its last request."""
+    await model.use.ended()
+    await model.batcher.close()
+    model.backend.close()

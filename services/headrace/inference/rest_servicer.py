@@ -4,10 +4,12 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.json_format import MessageToDict
 
 from headrace import __version__
+from headrace.inference.control_errors import server_not_ready
+from headrace.inference.describing import metadata_of
 from headrace.inference.models import Models
 from headrace.inference.rest_body import LENGTH_HEADER, as_json, parse_body, write_body
 from headrace.inference.service import InferenceService
-from headrace.inference.servicer import EXTENSIONS, is_ready, metadata_of
+from headrace.inference.servicer import EXTENSIONS
 from headrace.inference.v1 import rest_service_pb2 as pb
 from headrace.runtime.access import INFER
 from headrace.runtime.rpc import Call
@@ -30,17 +32,20 @@ class RestServicer:
         return _json({"live": True})
 
     async def ServerReady(self, request: pb.ServerReadyRequest, call: Call) -> HttpBody:
-        return _json({"ready": not self._models.failures})
+        # A client looks at the status, not at the body.
+        if not self._models.ready:
+            raise server_not_ready(self._models.index.failures())
+        return _json({"ready": True})
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: Call) -> HttpBody:
         return _json({"name": "headrace", "version": __version__, "extensions": list(EXTENSIONS)})
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> HttpBody:
-        ready = is_ready(self._models, request.model_name, request.model_version)
-        return _json({"name": request.model_name, "ready": ready})
+        self._models.find(request.model_name, request.model_version)
+        return _json({"name": request.model_name, "ready": True})
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: Call) -> HttpBody:
-        metadata = metadata_of(self._models.find(request.model_name, request.model_version))
+        metadata = metadata_of(self._models, request.model_name, request.model_version)
         document = MessageToDict(metadata, preserving_proto_field_name=True)
         for tensor in document["inputs"] + document["outputs"]:
             # proto3 JSON writes int64 as text; the protocol wants numbers.

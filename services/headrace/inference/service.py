@@ -82,11 +82,14 @@ class InferenceService:
         if call.span.is_recording():
             call.span.set_attribute("headrace.model", model.name)
             call.span.set_attribute("headrace.tenant", call.caller.tenant)
+        model.use.enter()  # no await since it was found: a reload closes it behind this request
         try:
             body = await self._admitted(model, _checked(model, request, call), call, write)
         except BaseException:  # a cancelled request counts as one that failed; raised on as it is
             model.statistics.failed(self._elapsed_ns(call))
             raise
+        finally:
+            model.use.leave()
         model.statistics.answered(self._elapsed_ns(call))
         return body
 

@@ -1,18 +1,35 @@
 """inference.GRPCInferenceService: decode, call, encode."""
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
 from headrace import __version__
-from headrace.inference import errors
-from headrace.inference.core.tensors import TensorSpec
-from headrace.inference.models import Model, Models
+from headrace.inference.commands import Commands
+from headrace.inference.control_errors import (
+    region_not_found,
+    repository_unknown,
+    shared_memory_off,
+    shared_memory_unsupported,
+)
+from headrace.inference.describing import index_of, is_ready, metadata_of, statistics_of
+from headrace.inference.models import Models
 from headrace.inference.service import InferenceService
+from headrace.inference.streams import Streams
 from headrace.inference.v2 import grpc_service_pb2 as pb
-from headrace.runtime.access import INFER, OBSERVE
-from headrace.runtime.errors import HeadraceError
+from headrace.runtime.access import INFER, OBSERVE, OPERATE
 from headrace.runtime.rpc import Call
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+    "trace",
+    "logging",
+)
 """Triton's extensions that are served."""
 
 SCOPES = {
@@ -24,25 +41,42 @@ SCOPES = {
         "ServerMetadata": INFER,
         "ModelMetadata": INFER,
         "ModelInfer": INFER,
+        "ModelStreamInfer": INFER,
         "ModelConfig": OBSERVE,
         "ModelStatistics": OBSERVE,
         "RepositoryIndex": OBSERVE,
+        "SystemSharedMemoryStatus": OBSERVE,
+        "CudaSharedMemoryStatus": OBSERVE,
+        "RepositoryModelLoad": OPERATE,
+        "RepositoryModelUnload": OPERATE,
+        "SystemSharedMemoryRegister": OPERATE,
+        "SystemSharedMemoryUnregister": OPERATE,
+        "CudaSharedMemoryRegister": OPERATE,
+        "CudaSharedMemoryUnregister": OPERATE,
+        "TraceSetting": OPERATE,
+        "LogSettings": OPERATE,
     }.items()
 }
 
+SYSTEM, CUDA = "system", "CUDA"
+
 
 class InferenceServicer:
-    """The RPCs of the contract that are served; the others answer UNIMPLEMENTED."""
+    """The contract's 20 RPCs."""
 
-    def __init__(self, models: Models, service: InferenceService) -> None:
+    def __init__(
+        self, models: Models, service: InferenceService, commands: Commands, streams: Streams
+    ) -> None:
         self._models = models
         self._service = service
+        self._commands = commands
+        self._streams = streams
 
     async def ServerLive(self, request: pb.ServerLiveRequest, call: Call) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, call: Call) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=not self._models.failures)
+        return pb.ServerReadyResponse(ready=self._models.ready)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> pb.ModelReadyResponse:
         return pb.ModelReadyResponse(ready=is_ready(self._models, request.name, request.version))
@@ -53,7 +87,7 @@ class InferenceServicer:
         return pb.ServerMetadataResponse(name="headrace", version=__version__, extensions=EXTENSIONS)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: Call) -> pb.ModelMetadataResponse:
-        return metadata_of(self._models.find(request.name, request.version))
+        return metadata_of(self._models, request.name, request.version)
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, call: Call) -> pb.ModelConfigResponse:
         return pb.ModelConfigResponse(config=self._models.find(request.name, request.version).config)
@@ -61,49 +95,110 @@ class InferenceServicer:
     async def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, call: Call
     ) -> pb.ModelStatisticsResponse:
-        models = [self._models.find(request.name, request.version)] if request.name else self._models.all()
-        return pb.ModelStatisticsResponse(model_stats=[model.statistics.message() for model in models])
-
-    async def RepositoryIndex(
-        self, request: pb.RepositoryIndexRequest, call: Call
-    ) -> pb.RepositoryIndexResponse:
-        response = pb.RepositoryIndexResponse()
-        for model in self._models.all():
-            response.models.add(name=model.name, version=model.version, state="READY")
-        if not request.ready:
-            for name, reason in self._models.failures.items():
-                response.models.add(name=name, state="UNAVAILABLE", reason=reason)
-        return response
+        return statistics_of(self._models, request.name, request.version)
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> bytes:
         return await self._service.infer(request, call, lambda done: done.encoded(request.id))
 
+    def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], call: Call
+    ) -> AsyncIterator[bytes]:
+        return self._streams.answers(requests, call)
 
-def is_ready(models: Models, name: str, version: str) -> bool:
-    """Whether the model serves; raises for one that does not exist."""
-    try:
-        models.find(name, version)
-    except HeadraceError as error:
-        if error.reason == errors.model_not_ready("", "").reason:
-            return False
-        raise
-    return True
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, call: Call
+    ) -> pb.RepositoryIndexResponse:
+        _check_repository(request.repository_name)
+        names = await asyncio.to_thread(self._commands.repository.names)
+        return index_of(self._models, names, ready=request.ready)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, call: Call
+    ) -> pb.RepositoryModelLoadResponse:
+        name = _model_of(request)
+        await self._commands.load(name, _parameters(request.parameters))
+        return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, call: Call
+    ) -> pb.RepositoryModelUnloadResponse:
+        name = _model_of(request)
+        await self._commands.unload(name, _parameters(request.parameters))
+        return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
+
+    async def TraceSetting(self, request: pb.TraceSettingRequest, call: Call) -> pb.TraceSettingResponse:
+        if request.model_name:
+            self._models.find(request.model_name, "")
+        settings = {name: list(given.value) for name, given in request.settings.items()}
+        told = await self._commands.set_traces(settings, request.model_name)
+        values = {name: pb.TraceSettingResponse.SettingValue(value=value) for name, value in told.items()}
+        return pb.TraceSettingResponse(settings=values)
+
+    async def LogSettings(self, request: pb.LogSettingsRequest, call: Call) -> pb.LogSettingsResponse:
+        told = await self._commands.set_logs(_parameters(request.settings))
+        response = pb.LogSettingsResponse()
+        for name, value in told.items():
+            target = response.settings[name]
+            if isinstance(value, bool):
+                target.bool_param = value
+            else:
+                target.uint32_param = int(value)
+        return response
+
+    async def SystemSharedMemoryStatus(
+        self, request: pb.SystemSharedMemoryStatusRequest, call: Call
+    ) -> pb.SystemSharedMemoryStatusResponse:
+        _check_region(SYSTEM, request.name)
+        return pb.SystemSharedMemoryStatusResponse()
+
+    async def SystemSharedMemoryRegister(
+        self, request: pb.SystemSharedMemoryRegisterRequest, call: Call
+    ) -> pb.SystemSharedMemoryRegisterResponse:
+        raise shared_memory_off(request.name)
+
+    async def SystemSharedMemoryUnregister(
+        self, request: pb.SystemSharedMemoryUnregisterRequest, call: Call
+    ) -> pb.SystemSharedMemoryUnregisterResponse:
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    async def CudaSharedMemoryStatus(
+        self, request: pb.CudaSharedMemoryStatusRequest, call: Call
+    ) -> pb.CudaSharedMemoryStatusResponse:
+        _check_region(CUDA, request.name)
+        return pb.CudaSharedMemoryStatusResponse()
+
+    async def CudaSharedMemoryRegister(
+        self, request: pb.CudaSharedMemoryRegisterRequest, call: Call
+    ) -> pb.CudaSharedMemoryRegisterResponse:
+        raise shared_memory_unsupported(CUDA)
+
+    async def CudaSharedMemoryUnregister(
+        self, request: pb.CudaSharedMemoryUnregisterRequest, call: Call
+    ) -> pb.CudaSharedMemoryUnregisterResponse:
+        return pb.CudaSharedMemoryUnregisterResponse()
 
 
-def metadata_of(model: Model) -> pb.ModelMetadataResponse:
-    """What the model takes and gives; shapes begin with the batch dimension, -1."""
-    signature = model.backend.signature
-    response = pb.ModelMetadataResponse(
-        name=model.name, versions=[model.version], platform=model.backend.platform
-    )
-    for spec in signature.inputs:
-        _describe(response.inputs.add(), spec, batches=signature.batches)
-    for spec in signature.outputs:
-        _describe(response.outputs.add(), spec, batches=signature.batches)
-    return response
+def _model_of(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> str:
+    """The model's name, in Triton's dialect or in KServe's."""
+    if not request.model_name:
+        return request.repository_name
+    _check_repository(request.repository_name)
+    return request.model_name
 
 
-def _describe(tensor: pb.ModelMetadataResponse.TensorMetadata, spec: TensorSpec, *, batches: bool) -> None:
-    tensor.name = spec.name
-    tensor.datatype = spec.datatype
-    tensor.shape.extend((-1, *spec.dims) if batches else spec.dims)
+def _check_repository(name: str) -> None:
+    if name:
+        raise repository_unknown(name)
+
+
+def _check_region(kind: str, name: str) -> None:
+    if name:
+        raise region_not_found(kind, name)
+
+
+def _parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a map of protobuf's `parameter_choice` messages; None for one that is not set."""
+    return {
+        name: getattr(parameter, field) if (field := parameter.WhichOneof("parameter_choice")) else None
+        for name, parameter in parameters.items()
+    }

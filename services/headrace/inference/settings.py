@@ -11,6 +11,7 @@ from headrace.runtime.settings import SettingsReader
 from headrace.runtime.telemetry import TelemetrySettings
 
 PREFIX = "HEADRACE_INFERENCE"
+MODES = NONE, POLL, EXPLICIT = ("none", "poll", "explicit")
 
 
 class ModelOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +27,36 @@ class ModelOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     eager: bool | None = None
     timeout_ms: int | None = None
     instances: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """Where the models are, and when they are loaded.
+
+    `mode` is Triton's model control mode: `none` (all of them, once), `poll` (all
+    of them, and again when they have changed), `explicit` (those of `load`, "*"
+    for all, and then on request). `shared` is the directory in which the replicas
+    of a mesh agree on what was requested, None for a replica that is alone.
+    """
+
+    root: Path = Path("models")
+    mode: str = "none"
+    poll_s: float = 15.0
+    load: tuple[str, ...] = ()
+    shared: Path | None = None
+    max_version_bytes: int = 64 * 1024**3
+
+    @classmethod
+    def read(cls, reader: SettingsReader) -> "RepositorySettings":
+        """The repository's part of the settings."""
+        return cls(
+            root=reader.path("REPOSITORY", None) or Path("models"),
+            mode=reader.choice("MODEL_CONTROL", "none", MODES),
+            poll_s=reader.number("REPOSITORY_POLL_S", 15.0, low=0.05, high=86_400.0),
+            load=tuple(name for name in reader.text("LOAD_MODELS", "").split(",") if name),
+            shared=reader.path("CONTROL_DIR", None),
+            max_version_bytes=reader.integer("MAX_VERSION_BYTES", 64 * 1024**3, low=1, high=2**50),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +78,7 @@ class InferenceSettings:
     metrics_listen: str = "127.0.0.1:9101"
     hot_socket: Path | None = None
     grpc_socket: Path | None = None
-    repository: Path = Path("models")
+    repository: RepositorySettings = field(default_factory=RepositorySettings)
     replica: str = "inference-0"
     jwks: Path = Path("jwks.json")
     drain_grace_s: float = 10.0
@@ -79,7 +110,7 @@ class InferenceSettings:
             metrics_listen=reader.text_or_none("METRICS_LISTEN", "127.0.0.1:9101"),
             hot_socket=reader.path("HOT_SOCKET", None),
             grpc_socket=reader.path("GRPC_SOCKET", None),
-            repository=reader.path("REPOSITORY", None) or Path("models"),
+            repository=RepositorySettings.read(reader),
             replica=reader.text("REPLICA", "inference-0"),
             jwks=reader.path("JWKS", None) or Path("jwks.json"),
             drain_grace_s=reader.number("DRAIN_GRACE_S", 10.0, low=0.0, high=600.0),

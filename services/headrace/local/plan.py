@@ -205,6 +205,7 @@ class Plan:
             "HEADRACE_INFERENCE_HOT_SOCKET": str(endpoint.hot_socket),
             "HEADRACE_INFERENCE_GRPC_SOCKET": str(endpoint.grpc_socket),
             "HEADRACE_INFERENCE_REPOSITORY": str(self.repository),
+            "HEADRACE_INFERENCE_CONTROL_DIR": str(self.state.control),
             "HEADRACE_INFERENCE_REPLICA": name,
             "HEADRACE_INFERENCE_JWKS": str(self.state.jwks),
             "HEADRACE_INFERENCE_GUARD": self.target(GUARD),
@@ -222,6 +223,9 @@ class Plan:
         values = {
             "HEADRACE_INFERENCE_MAX_MESSAGE_BYTES": str(self.config.gateway.limits.max_message_bytes),
             "HEADRACE_INFERENCE_DRAIN_GRACE_S": str(section.drain_grace_s),
+            "HEADRACE_INFERENCE_MODEL_CONTROL": section.model_control,
+            "HEADRACE_INFERENCE_REPOSITORY_POLL_S": str(section.poll_s),
+            "HEADRACE_INFERENCE_LOAD_MODELS": ",".join(section.load_models),
             "HEADRACE_INFERENCE_MODELS": msgspec.json.encode(section.models).decode(),
             "HEADRACE_INFERENCE_REVOCATION_STALENESS_S": str(self.config.limits.revocation_staleness_s),
             "HEADRACE_INFERENCE_CACHE_TTL_S": str(self.config.cache.ttl_s),

@@ -79,6 +79,11 @@ class StateDir:
         return self.root / "valkey"
 
     @property
+    def control(self) -> Path:
+        """What the replicas were asked to do; goes with the mesh."""
+        return self.run / "control"
+
+    @property
     def ledger(self) -> Path:
         return self.metering / "ledger.sqlite3"
 

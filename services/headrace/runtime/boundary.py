@@ -8,7 +8,7 @@ The hot ingress is the same boundary for HTTP/1.1.
 import asyncio
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any, Protocol, cast
 
 import grpc
@@ -136,9 +136,11 @@ class Boundary:
             with self._observed(method, context) as (call, outcome):
                 try:
                     self._admit(call, context)
-                    async for answer in method.handler(_request(method, request), call):
-                        await _send_initial(call, context)
-                        yield serialized(answer)
+                    # Closed here and now when the caller leaves, not when the collector finds it.
+                    async with aclosing(method.handler(_request(method, request), call)) as answers:
+                        async for answer in answers:
+                            await _send_initial(call, context)
+                            yield serialized(answer)
                     context.set_trailing_metadata(_sent(call.trailing))
                 except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
                     rejection = rejected(_fault_of(error), self._codes)

@@ -102,7 +102,8 @@ class Telemetry:
             "Spans that no receiver took.",
             registry=self.registry,
         )
-        self._ratio = sample_ratio
+        self.sample_ratio = sample_ratio
+        self._recording = True
         self._calls = LoopHistogram(
             "rpc_server_call_duration_seconds",
             "Time from a request's arrival to its answer.",
@@ -121,15 +122,20 @@ class Telemetry:
         """
         parent = TRACEPARENT.fullmatch(traceparent) if traceparent else None
         if parent is None:
-            if random.random() >= self._ratio:
+            if not self._recording or random.random() >= self.sample_ratio:
                 return INVALID_SPAN, ""
             span = self._start(path, Context())
             return span, f"{span.get_span_context().trace_id:032x}"
         trace_id = parent[1]
-        if parent[3][1] not in "13579bdf":
+        if not self._recording or parent[3][1] not in "13579bdf":
             return INVALID_SPAN, trace_id
         context = set_span_in_context(NonRecordingSpan(_span_context(parent)), Context())
         return self._start(path, context), trace_id
+
+    def sample(self, ratio: float, *, recording: bool) -> None:
+        """From now on: `ratio` of the traces that begin here; without `recording` no span of any trace."""
+        self.sample_ratio = ratio
+        self._recording = recording
 
     def end(self, path: str, span: Span, code: int, seconds: float) -> None:
         """Ends the span and counts the call; `code` is gRPC's number."""

@@ -1,9 +1,10 @@
 """A replica in this process, on free ports, with the small demo models."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from headrace.inference.app import build
 from headrace.inference.demo.catalogue import demo_models
 from headrace.inference.demo.layout import lay_out
-from headrace.inference.settings import InferenceSettings, ModelOverride
+from headrace.inference.settings import InferenceSettings, ModelOverride, RepositorySettings
 from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from headrace.local.keys import KeyStore
 from headrace.runtime.clock import SystemClock
@@ -51,19 +52,26 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@asynccontextmanager
+async def running(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
+    """A replica with these settings; `folder` holds its keys, which replicas may share."""
+    keys = KeyStore(folder / "keys", clock=SystemClock())
+    keys.issue("tenant-a", ("infer",), 60)
+    whole = InferenceSettings(
+        listen="127.0.0.1:0",
+        metrics_listen="",
+        jwks=keys.jwks_path,
+        instances=1,
+        drain_grace_s=5.0,
+        **settings,
+    )
+    async with build(whole) as server, grpc.aio.insecure_channel(server.address) as channel:
+        yield Replica(server.address, GRPCInferenceServiceStub(channel), channel, keys)
+
+
 @pytest.fixture
 async def replica(repository: Path, tmp_path: Path) -> AsyncIterator[Replica]:
     """Serves until the test ends."""
-    keys = KeyStore(tmp_path / "keys", clock=SystemClock())
-    keys.issue("tenant-a", ("infer",), 60)
-    settings = InferenceSettings(
-        listen="127.0.0.1:0",
-        metrics_listen="",
-        repository=repository,
-        jwks=keys.jwks_path,
-        instances=1,
-        drain_grace_s=1.0,
-        models={"linear": ModelOverride(max_queue=50)},
-    )
-    async with build(settings) as server, grpc.aio.insecure_channel(server.address) as channel:
-        yield Replica(server.address, GRPCInferenceServiceStub(channel), channel, keys)
+    models = {"linear": ModelOverride(max_queue=50)}
+    async with running(tmp_path, repository=RepositorySettings(repository), models=models) as found:
+        yield found

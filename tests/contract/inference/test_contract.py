@@ -10,7 +10,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from headrace.inference.demo import linear
-from headrace.inference.servicer import SCOPES, SERVICE
+from headrace.inference.servicer import SCOPES, SERVICE, InferenceServicer
 from headrace.inference.v2 import grpc_service_pb2 as pb
 from headrace.runtime.rpc import methods_of
 from tests.contract.inference.conftest import Replica
@@ -137,13 +137,13 @@ async def test_metadata_and_config_are_the_models(replica: Replica) -> None:
 
 async def test_every_method_needs_its_scope(replica: Replica) -> None:
     """No token: UNAUTHENTICATED; a token without the scope: PERMISSION_DENIED. Default deny."""
+    scopes = {"infer", "observe", "operate"}
     for method in SERVICE.methods:
         path = f"/{SERVICE.full_name}/{method.name}"
-        if path not in SCOPES:
-            continue
         call = replica.channel.unary_unary(path, None, None)
         assert (await failure(call(b"")))[0].name == "UNAUTHENTICATED"
-        assert (await failure(call(b"", metadata=replica.bearer("operate"))))[0].name == "PERMISSION_DENIED"
+        others = replica.bearer(*(scopes - {SCOPES[path]}))
+        assert (await failure(call(b"", metadata=others)))[0].name == "PERMISSION_DENIED", path
 
 
 async def test_identity_headers_are_not_believed_on_tcp(replica: Replica) -> None:
@@ -163,9 +163,37 @@ def test_scopes_name_served_methods_only() -> None:
     assert set(SCOPES) <= {method.path for method in methods_of(SERVICE, Everything())}
 
 
-def test_the_contract_is_tritons() -> None:
-    """Every message, field, number, type and RPC is the one that tritonclient 2.73 speaks."""
+KSERVE = {
+    "inference.RepositoryModelLoadResponse": {
+        "model_name": [1, 9, False, "", ""],
+        "isLoaded": [2, 8, False, "", ""],
+    },
+    "inference.RepositoryModelUnloadResponse": {
+        "model_name": [1, 9, False, "", ""],
+        "isUnloaded": [2, 8, False, "", ""],
+    },
+}
+"""What KServe's dialect of the same service adds to answers that are empty in Triton's."""
+
+
+def test_the_contract_is_tritons_and_kserves() -> None:
+    """Every message, field, number, type and RPC is the one that tritonclient 2.73 speaks; KServe adds fields."""
     from tests.support.descriptors import described
 
     ours = described([pb.DESCRIPTOR, *pb.DESCRIPTOR.dependencies])
-    assert ours == json.loads(TRITON.read_text())
+    assert ours == {**json.loads(TRITON.read_text()), **KSERVE}
+
+
+def test_every_rpc_of_the_contract_is_served() -> None:
+    """All 20, each with a scope."""
+    assert len(SERVICE.methods) == 20
+    assert {path.rpartition("/")[2] for path in SCOPES} == {method.name for method in SERVICE.methods}
+    assert len(methods_of(SERVICE, InferenceServicer)) == 20
+
+
+async def test_a_long_word_of_the_callers_does_not_burst_the_answer(replica: Replica) -> None:
+    """An error repeats so much of it that a client takes the answer."""
+    for message in (request("m" * 60_000), request(model_version="1" * 60_000)):
+        code, _, status = await failure(replica.stub.ModelInfer(message, metadata=replica.bearer()))
+        assert code.name == "NOT_FOUND"
+        assert len(status.message) < 400

@@ -7,10 +7,15 @@ import pytest
 from headrace.inference.demo.catalogue import demo_models
 from headrace.inference.demo.layout import lay_out
 from headrace.inference.flights import FlightRecorder
-from headrace.inference.models import Loader, Surroundings, serving_models
+from headrace.inference.folders import Repository
+from headrace.inference.loader import Loader
+from headrace.inference.models import Surroundings
+from headrace.inference.serving import serving_models
+from headrace.inference.settings import RepositorySettings
 from headrace.metering.client import Unmetered
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.telemetry import quiet
+from tests.support.small import encoder_model, write_onnx, write_scale, write_text
 
 LINEARS = ("linear", "linear-cached")
 
@@ -24,7 +29,7 @@ def repository(tmp_path: Path) -> Path:
 
 def digest(repository: Path, model: str = "linear") -> str:
     """As a replica that starts now has it."""
-    return Loader(repository, {}).load(model).digest
+    return Loader(Repository(repository), {}).load(model)[-1].digest
 
 
 def test_the_digest_changes_with_the_files_and_the_configuration(repository: Path) -> None:
@@ -45,17 +50,24 @@ async def test_only_models_that_say_so_are_cached(repository: Path) -> None:
     telemetry, _ = quiet()
     clock = SystemClock()
     around = Surroundings(1, telemetry, Unmetered(), FlightRecorder(1, clock), clock, "inference-0")
-    async with serving_models(Loader(repository, {}), around) as models:
-        assert {name: models.find(name, "").cacheable for name in LINEARS} == {
+    async with serving_models(RepositorySettings(repository), {}, around) as control:
+        assert {name: control.models.find(name, "").cacheable for name in LINEARS} == {
             "linear": False,
             "linear-cached": True,
         }
 
 
-def test_the_digest_holds_the_model_behind_another(repository: Path) -> None:
+def test_the_digest_holds_the_model_behind_another(tmp_path: Path) -> None:
     """A text model answers what its encoder answers: with another encoder it is another model."""
-    config = repository / "linear-cached" / "config.pbtxt"
-    config.write_text(config.read_text() + 'parameters { key: "encoder" value { string_value: "linear" } }')
-    before = digest(repository, "linear-cached")
-    (repository / "linear" / "1" / "weights.bin").write_bytes(b"1")
-    assert digest(repository, "linear-cached") != before
+    write_text(tmp_path)
+    before = digest(tmp_path, "text")
+    write_onnx(tmp_path, "encoder", encoder_model(2.0))
+    assert digest(tmp_path, "text") != before
+
+
+def test_versions_of_the_same_files_have_digests_of_their_own(tmp_path: Path) -> None:
+    """An answer tells its version: one of the other must not be found in a cache."""
+    write_scale(tmp_path, config="version_policy { all {} }")
+    write_scale(tmp_path, version="2")
+    one, two = Loader(Repository(tmp_path), {}).load("scale")
+    assert one.digest != two.digest

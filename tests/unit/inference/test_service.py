@@ -103,7 +103,7 @@ async def replica(
         cacheable,
     )
     answers = Answers(shelf, AnswerKeys(b"s" * 32), 60.0)
-    models = Models({"doubling": model}, {})
+    models = Models([model])
     load = LoadMeter(models, TwoCores(), CLOCK)
     service = InferenceService(models, answers, door, usage, load, telemetry.tracer, CLOCK, "inference-0")
     try:

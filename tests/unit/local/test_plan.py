@@ -37,7 +37,7 @@ def test_defaults_are_good_settings() -> None:
     """What a service gets from an empty configuration is what it takes."""
     inference = InferenceSettings.read(plan().replica_spec(1, 9110).env)
     assert (inference.listen, inference.metrics_listen) == ("127.0.0.1:9110", "127.0.0.1:9111")
-    assert (inference.replica, inference.repository) == ("inference-1", STATE.models)
+    assert (inference.replica, inference.repository.root) == ("inference-1", STATE.models)
     assert inference.telemetry.otlp == (f"unix:{STATE.insight_socket}",)
     insight = InsightSettings.read(plan().insight_spec(9600, 9680).env)
     assert (insight.listen, insight.store, insight.socket) == (

@@ -41,13 +41,11 @@ class OnnxBackend:
 
     platform = "onnxruntime_onnx"
 
-    def __init__(self, file: Path, signature: Signature) -> None:
+    def __init__(self, file: Path, signature: Signature, session: ort.InferenceSession | None = None) -> None:
         self.signature = signature
-        self._session = ort.InferenceSession(str(file), _options(), providers=[PROVIDER])
-        if self._session.get_providers()[0] != PROVIDER:
-            raise RuntimeError(f"{file}: expected {PROVIDER}, got {self._session.get_providers()}")
-        _check(file, signature.inputs, self._session.get_inputs(), "input")
-        _check(file, signature.outputs, self._session.get_outputs(), "output")
+        self._session = session or opened(file)
+        _check(file, signature, signature.inputs, tensors(self._session.get_inputs()), "input")
+        _check(file, signature, signature.outputs, tensors(self._session.get_outputs()), "output")
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
         self._texts = [i for i, spec in enumerate(signature.inputs) if spec.datatype == BYTES]
@@ -73,6 +71,29 @@ class OnnxBackend:
         """The session goes with its last reference."""
 
 
+def opened(file: Path) -> ort.InferenceSession:
+    """A session on the file; raises what ONNX Runtime raises."""
+    session = ort.InferenceSession(str(file), _options(), providers=[PROVIDER])
+    if session.get_providers()[0] != PROVIDER:
+        raise RuntimeError(f"{file}: expected {PROVIDER}, got {session.get_providers()}")
+    return session
+
+
+def tensors(nodes: list[ort.NodeArg]) -> tuple[TensorSpec, ...]:
+    """The file's own inputs or outputs: every dimension of theirs, -1 for a free one.
+
+    No dimensions: a scalar, or a tensor of which the file does not tell them.
+    """
+    return tuple(
+        TensorSpec(
+            node.name,
+            ONNX_TYPES.get(node.type, node.type),
+            tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape),
+        )
+        for node in nodes
+    )
+
+
 def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -82,16 +103,35 @@ def _options() -> ort.SessionOptions:
     return options
 
 
-def _check(file: Path, specs: tuple[TensorSpec, ...], nodes: list[ort.NodeArg], what: str) -> None:
-    types = {node.name: ONNX_TYPES.get(node.type, node.type) for node in nodes}
+def _check(
+    file: Path, signature: Signature, specs: tuple[TensorSpec, ...], own: tuple[TensorSpec, ...], what: str
+) -> None:
+    found = {tensor.name: tensor for tensor in own}
+    types = {tensor.name: tensor.datatype for tensor in own}
     for spec in specs:
         if types.get(spec.name) != spec.datatype:
             raise SignatureMismatch(
                 f"{file}: the config declares {what} {spec.name!r} as {spec.datatype}, the file has {types}"
             )
+        dims = (-1, *spec.dims) if signature.batches else spec.dims
+        if not _fits(dims, found[spec.name].dims):
+            raise SignatureMismatch(
+                f"{file}: the config declares {what} {spec.name!r} as {list(dims)}"
+                f"{', its batch before it' if signature.batches else ''},"
+                f" the file has {list(found[spec.name].dims)}"
+            )
     missing = set(types) - {spec.name for spec in specs} if what == "input" else set()
     if missing:
         raise SignatureMismatch(f"{file}: the config lacks {what}s {sorted(missing)}")
+
+
+def _fits(declared: tuple[int, ...], own: tuple[int, ...]) -> bool:
+    if not own:
+        return True
+    free = -1
+    return len(declared) == len(own) and all(
+        one in (free, other) or other == free for one, other in zip(declared, own, strict=True)
+    )
 
 
 def _text(array: Array) -> Array:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace/inference/v1/error_reason.proto\x12\x15headrace.inference.v1*\xe0\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x01\x12\"\n\x1e\x45RROR_REASON_VERSION_NOT_FOUND\x10\x02\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_READY\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_TENSOR_INVALID\x10\x04\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\x05\x12!\n\x1d\x45RROR_REASON_EXECUTION_FAILED\x10\x06\x12\x1d\n\x19\x45RROR_REASON_BODY_INVALID\x10\x07\x12(\n$ERROR_REASON_IDEMPOTENCY_KEY_INVALID\x10\x08\x12!\n\x1d\x45RROR_REASON_FLIGHT_NOT_FOUND\x10\x14\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace/inference/v1/error_reason.proto\x12\x15headrace.inference.v1*\xe8\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x01\x12\"\n\x1e\x45RROR_REASON_VERSION_NOT_FOUND\x10\x02\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_READY\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_TENSOR_INVALID\x10\x04\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\x05\x12!\n\x1d\x45RROR_REASON_EXECUTION_FAILED\x10\x06\x12\x1d\n\x19\x45RROR_REASON_BODY_INVALID\x10\x07\x12(\n$ERROR_REASON_IDEMPOTENCY_KEY_INVALID\x10\x08\x12!\n\x1d\x45RROR_REASON_SERVER_NOT_READY\x10\t\x12\"\n\x1e\x45RROR_REASON_MODEL_CONTROL_OFF\x10\n\x12#\n\x1f\x45RROR_REASON_MODEL_NAME_INVALID\x10\x0b\x12\"\n\x1e\x45RROR_REASON_MODEL_LOAD_FAILED\x10\x0c\x12\x1b\n\x17\x45RROR_REASON_LOADS_BUSY\x10\r\x12\x1f\n\x1b\x45RROR_REASON_REPLICA_BEHIND\x10\x0e\x12#\n\x1f\x45RROR_REASON_REPOSITORY_UNKNOWN\x10\x0f\x12 \n\x1c\x45RROR_REASON_SETTING_INVALID\x10\x10\x12\"\n\x1e\x45RROR_REASON_SHARED_MEMORY_OFF\x10\x11\x12*\n&ERROR_REASON_SHARED_MEMORY_UNSUPPORTED\x10\x12\x12!\n\x1d\x45RROR_REASON_REGION_NOT_FOUND\x10\x13\x12!\n\x1d\x45RROR_REASON_FLIGHT_NOT_FOUND\x10\x14\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.inference.v1.error
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=68
-  _globals['_ERRORREASON']._serialized_end=420
+  _globals['_ERRORREASON']._serialized_end=812
 # @@protoc_insertion_point(module_scope)

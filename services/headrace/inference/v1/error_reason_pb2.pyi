@@ -57,6 +57,52 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The metadata `idempotency-key` is no key, or stood for another request.
     Example metadata: {"field": "idempotency-key"}. Code: INVALID_ARGUMENT, with BadRequest.
     """
+    ERROR_REASON_SERVER_NOT_READY: _ErrorReason.ValueType  # 9
+    """Models that should serve don't.
+    Example metadata: {"models": "linear, minilm"}. Code: UNAVAILABLE, with RetryInfo.
+    """
+    ERROR_REASON_MODEL_CONTROL_OFF: _ErrorReason.ValueType  # 10
+    """Models are loaded and unloaded on request in mode `explicit` only.
+    Example metadata: {"mode": "none"}. Code: FAILED_PRECONDITION.
+    """
+    ERROR_REASON_MODEL_NAME_INVALID: _ErrorReason.ValueType  # 11
+    """The name can be no folder of the repository.
+    Example metadata: {"model": "../etc"}. Code: INVALID_ARGUMENT, with BadRequest.
+    """
+    ERROR_REASON_MODEL_LOAD_FAILED: _ErrorReason.ValueType  # 12
+    """The model was not loaded; what of it served before serves on.
+    Example metadata: {"model": "linear", "cause": "linear/1/model.onnx: is no ONNX model"}.
+    Code: FAILED_PRECONDITION.
+    """
+    ERROR_REASON_LOADS_BUSY: _ErrorReason.ValueType  # 13
+    """As many loads wait as may.
+    Example metadata: {"max_waiting": "64"}. Code: UNAVAILABLE, with RetryInfo.
+    """
+    ERROR_REASON_REPLICA_BEHIND: _ErrorReason.ValueType  # 14
+    """The replica that was asked has done it, another one has not.
+    Example metadata: {"replica": "inference-1", "cause": "it has not answered yet"}.
+    Code: UNAVAILABLE, with RetryInfo.
+    """
+    ERROR_REASON_REPOSITORY_UNKNOWN: _ErrorReason.ValueType  # 15
+    """The only repository has no name.
+    Example metadata: {"repository": "other"}. Code: NOT_FOUND.
+    """
+    ERROR_REASON_SETTING_INVALID: _ErrorReason.ValueType  # 16
+    """A setting or a parameter that does not exist, or can't have this value.
+    Example metadata: {"field": "log_file"}. Code: INVALID_ARGUMENT, with BadRequest.
+    """
+    ERROR_REASON_SHARED_MEMORY_OFF: _ErrorReason.ValueType  # 17
+    """Memory is not shared with callers.
+    Example metadata: {"region": "input"}. Code: FAILED_PRECONDITION.
+    """
+    ERROR_REASON_SHARED_MEMORY_UNSUPPORTED: _ErrorReason.ValueType  # 18
+    """No device has memory of this kind.
+    Example metadata: {"kind": "CUDA"}. Code: UNIMPLEMENTED.
+    """
+    ERROR_REASON_REGION_NOT_FOUND: _ErrorReason.ValueType  # 19
+    """No such region of shared memory was registered.
+    Example metadata: {"kind": "system", "region": "input"}. Code: NOT_FOUND.
+    """
     ERROR_REASON_FLIGHT_NOT_FOUND: _ErrorReason.ValueType  # 20
     """No request of this identifier is recorded any more, or none that the caller may see.
     Example metadata: {"id": "4f1c0a52-7d1e-4b8a-9d0f-2f5a3c1b7e60"}. Code: NOT_FOUND.
@@ -101,6 +147,52 @@ Example metadata: {"field": "inputs[0].data"}. Code: INVALID_ARGUMENT, with BadR
 ERROR_REASON_IDEMPOTENCY_KEY_INVALID: ErrorReason.ValueType  # 8
 """The metadata `idempotency-key` is no key, or stood for another request.
 Example metadata: {"field": "idempotency-key"}. Code: INVALID_ARGUMENT, with BadRequest.
+"""
+ERROR_REASON_SERVER_NOT_READY: ErrorReason.ValueType  # 9
+"""Models that should serve don't.
+Example metadata: {"models": "linear, minilm"}. Code: UNAVAILABLE, with RetryInfo.
+"""
+ERROR_REASON_MODEL_CONTROL_OFF: ErrorReason.ValueType  # 10
+"""Models are loaded and unloaded on request in mode `explicit` only.
+Example metadata: {"mode": "none"}. Code: FAILED_PRECONDITION.
+"""
+ERROR_REASON_MODEL_NAME_INVALID: ErrorReason.ValueType  # 11
+"""The name can be no folder of the repository.
+Example metadata: {"model": "../etc"}. Code: INVALID_ARGUMENT, with BadRequest.
+"""
+ERROR_REASON_MODEL_LOAD_FAILED: ErrorReason.ValueType  # 12
+"""The model was not loaded; what of it served before serves on.
+Example metadata: {"model": "linear", "cause": "linear/1/model.onnx: is no ONNX model"}.
+Code: FAILED_PRECONDITION.
+"""
+ERROR_REASON_LOADS_BUSY: ErrorReason.ValueType  # 13
+"""As many loads wait as may.
+Example metadata: {"max_waiting": "64"}. Code: UNAVAILABLE, with RetryInfo.
+"""
+ERROR_REASON_REPLICA_BEHIND: ErrorReason.ValueType  # 14
+"""The replica that was asked has done it, another one has not.
+Example metadata: {"replica": "inference-1", "cause": "it has not answered yet"}.
+Code: UNAVAILABLE, with RetryInfo.
+"""
+ERROR_REASON_REPOSITORY_UNKNOWN: ErrorReason.ValueType  # 15
+"""The only repository has no name.
+Example metadata: {"repository": "other"}. Code: NOT_FOUND.
+"""
+ERROR_REASON_SETTING_INVALID: ErrorReason.ValueType  # 16
+"""A setting or a parameter that does not exist, or can't have this value.
+Example metadata: {"field": "log_file"}. Code: INVALID_ARGUMENT, with BadRequest.
+"""
+ERROR_REASON_SHARED_MEMORY_OFF: ErrorReason.ValueType  # 17
+"""Memory is not shared with callers.
+Example metadata: {"region": "input"}. Code: FAILED_PRECONDITION.
+"""
+ERROR_REASON_SHARED_MEMORY_UNSUPPORTED: ErrorReason.ValueType  # 18
+"""No device has memory of this kind.
+Example metadata: {"kind": "CUDA"}. Code: UNIMPLEMENTED.
+"""
+ERROR_REASON_REGION_NOT_FOUND: ErrorReason.ValueType  # 19
+"""No such region of shared memory was registered.
+Example metadata: {"kind": "system", "region": "input"}. Code: NOT_FOUND.
 """
 ERROR_REASON_FLIGHT_NOT_FOUND: ErrorReason.ValueType  # 20
 """No request of this identifier is recorded any more, or none that the caller may see.

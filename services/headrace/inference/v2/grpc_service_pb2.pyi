@@ -5,7 +5,7 @@ The Open Inference Protocol with Triton's extensions: the contract that
 tritonclient, KServe, perf_analyzer and others already speak. Package, names,
 numbers and types are the contract of triton-inference-server/common
 (grpc_service.proto) and are never changed here; the text is Headrace's own.
-What is declared and not yet served answers UNIMPLEMENTED.
+The only additions are fields of KServe's dialect of the same service.
 """
 
 from collections import abc as _abc
@@ -1044,6 +1044,10 @@ Global___RepositoryIndexResponse: _TypeAlias = RepositoryIndexResponse  # noqa: 
 
 @_typing.final
 class RepositoryModelLoadRequest(_message.Message):
+    """KServe's dialect of the same request has the model's name as field 1 and
+    nothing else: with field 2 empty, field 1 is the model.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -1091,14 +1095,25 @@ Global___RepositoryModelLoadRequest: _TypeAlias = RepositoryModelLoadRequest  # 
 
 @_typing.final
 class RepositoryModelLoadResponse(_message.Message):
+    """Triton's has no fields. These are those of KServe's dialect, which Triton's
+    clients skip.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    MODEL_NAME_FIELD_NUMBER: _builtins.int
+    ISLOADED_FIELD_NUMBER: _builtins.int
+    model_name: _builtins.str
+    isLoaded: _builtins.bool
     def __init__(
         self,
+        *,
+        model_name: _builtins.str = ...,
+        isLoaded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["isLoaded", b"isLoaded", "model_name", b"model_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1153,14 +1168,23 @@ Global___RepositoryModelUnloadRequest: _TypeAlias = RepositoryModelUnloadRequest
 
 @_typing.final
 class RepositoryModelUnloadResponse(_message.Message):
+    """As RepositoryModelLoadResponse."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    MODEL_NAME_FIELD_NUMBER: _builtins.int
+    ISUNLOADED_FIELD_NUMBER: _builtins.int
+    model_name: _builtins.str
+    isUnloaded: _builtins.bool
     def __init__(
         self,
+        *,
+        model_name: _builtins.str = ...,
+        isUnloaded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["isUnloaded", b"isUnloaded", "model_name", b"model_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

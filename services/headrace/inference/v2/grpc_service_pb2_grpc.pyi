@@ -5,7 +5,7 @@ The Open Inference Protocol with Triton's extensions: the contract that
 tritonclient, KServe, perf_analyzer and others already speak. Package, names,
 numbers and types are the contract of triton-inference-server/common
 (grpc_service.proto) and are never changed here; the text is Headrace's own.
-What is declared and not yet served answers UNIMPLEMENTED.
+The only additions are fields of KServe's dialect of the same service.
 """
 
 from collections import abc as _abc

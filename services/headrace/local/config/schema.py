@@ -53,6 +53,14 @@ Concurrency = Annotated[int, Meta(ge=1, le=1_000_000, examples=[100])]
 WaitMs = Annotated[int, Meta(ge=0, le=60_000, examples=[50])]
 
 Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1", examples=[0.7])]
+ModelName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^/\\,\s](?:[^/\\,]{0,253}[^/\\,\s])?$",
+        description='a model of the repository, or "*" for all',
+        examples=["linear"],
+    ),
+]
 
 AS_WRITTEN = "as_written"
 _WRITTEN = {AS_WRITTEN: True}
@@ -121,12 +129,19 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Inference(Struct, frozen=True, forbid_unknown_fields=True):
-    """The replicas and their models. `port` is the first replica's, each further one's is 10 above."""
+    """The replicas and their models. `port` is the first replica's, each further one's is 10 above.
+
+    `model_control` is Triton's: all models once, or again when they change
+    (looked at every `poll_s`), or on request, `load_models` first ("*": all).
+    """
 
     port: Port = 9100
     replicas: Annotated[int, Meta(ge=1, le=64)] = 1
     instances: Annotated[int, Meta(ge=1, le=256, examples=[2])] | UnsetType = UNSET
     repository: Annotated[str, Meta(min_length=1, examples=["models"])] | UnsetType = UNSET
+    model_control: Literal["none", "poll", "explicit"] = "none"
+    poll_s: Annotated[float, Meta(ge=0.05, le=86_400, examples=[15])] = 15.0
+    load_models: list[ModelName] = []
     drain_grace_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     models: dict[str, Model] = {}
 
