@@ -25,6 +25,7 @@ from bench.mesh import CONFIG, Mesh
 from bench.target import Target
 from headrace.local import gateway
 from headrace.local.config.reading import read
+from headrace.local.endpoints import GRPC, HOT, Endpoint, write_files
 from headrace.local.plan import Plan
 from headrace.local.ports import FreePorts
 from headrace.local.statedir import StateDir
@@ -68,8 +69,8 @@ def _behind_gateway(
     settings.insight_socket.symlink_to(state.insight_socket)
     settings.jwks_socket.symlink_to(state.jwks_socket)
     gateway.write(settings)
-    gateway.write_endpoints(settings, [gateway.Endpoint("floor", socket, socket)], "1")
-    cluster = gateway.HOT if hot_path == "h1" else gateway.GRPC
+    write_files(settings.config_dir, [Endpoint("floor", socket if hot_path == "h1" else None, socket)], "1")
+    cluster = HOT if hot_path == "h1" else GRPC
     target = Target(folder.name, settings.port, settings.admin_socket, cluster, mesh.target.token)
     with ExitStack() as stack:
         log = stack.enter_context((folder / "log").open("wb"))
@@ -83,7 +84,11 @@ def _settings(mesh: Mesh, folder: Path, hot_path: Literal["h1", "h2"]) -> gatewa
     plan = Plan(StateDir(mesh.state_dir), read(CONFIG), {}, sys.executable, ENVOY)
     port = FreePorts(random.Random()).take()
     return replace(
-        plan.gateway_settings(port), run_dir=folder / "run", config_dir=folder / "envoy", hot_path=hot_path
+        plan.gateway_settings(port),
+        run_dir=folder / "run",
+        config_dir=folder / "envoy",
+        hot_path=hot_path,
+        endpoints_from="files",
     )
 
 

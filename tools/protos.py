@@ -26,18 +26,23 @@ SERVICES = ROOT / "services"
 GOOGLEAPIS = ROOT / ".googleapis"
 # google/protobuf/*.proto, which grpcio-tools carries.
 WELL_KNOWN = files("grpc_tools") / "_proto"
-# The three files of google.api that the REST bridge imports (annotations imports http).
-GOOGLE_API = ("annotations.proto", "http.proto", "httpbody.proto")
+# What our protos import of googleapis: the REST bridge's annotations (which import http) and bodies, and
+# the status in which a gateway says why it refused its endpoints.
+IMPORTED = {
+    "google.api": ("annotations.proto", "http.proto", "httpbody.proto"),
+    "google.rpc": ("status.proto",),
+}
 
 _SERVICE = re.compile(r"^service \w+ ", re.MULTILINE)
 
 
 def lay_googleapis(target: Path = GOOGLEAPIS) -> None:
-    """Copies google.api's protos from the googleapis-common-protos wheel into `target`."""
-    folder = target / "google" / "api"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in GOOGLE_API:
-        (folder / name).write_bytes(files("google.api").joinpath(name).read_bytes())
+    """Copies the protos that ours import from the googleapis-common-protos wheel into `target`."""
+    for package, names in IMPORTED.items():
+        folder = target.joinpath(*package.split("."))
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (folder / name).write_bytes(files(package).joinpath(name).read_bytes())
 
 
 def generate(target: Path) -> list[Path]:

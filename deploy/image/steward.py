@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.local import gateway, valkey
-from headrace.local.gateway import Endpoint, GatewaySettings
+from headrace.local.endpoints import Endpoint, write_files
+from headrace.local.gateway import GatewaySettings
 from headrace.local.jwks import serving_jwks
 from headrace.local.keys import KeyStore
 from headrace.local.secret_files import ensure_secrets
@@ -54,8 +55,11 @@ MOUNTED = Volumes(
 
 
 def gateway_settings(state: StateDir) -> GatewaySettings:
-    """Every default, on all of the container's addresses: Compose publishes them on loopback only."""
-    return GatewaySettings(state.run, state.envoy, host="0.0.0.0")
+    """Every default, on all of the container's addresses: Compose publishes them on loopback only.
+
+    The replicas are in files: scaling asks a supervisor, and here is none.
+    """
+    return GatewaySettings(state.run, state.envoy, host="0.0.0.0", endpoints_from="files")
 
 
 def endpoint(state: StateDir, replica: str) -> Endpoint:
@@ -76,7 +80,7 @@ def fill(volumes: Volumes, replicas: Sequence[str], clock: Clock) -> KeyStore:
     publish(keys, volumes)
     settings = gateway_settings(state)
     gateway.write(settings)
-    gateway.write_endpoints(settings, [endpoint(state, replica) for replica in replicas], "steward")
+    write_files(settings.config_dir, [endpoint(state, replica) for replica in replicas], "steward")
     return keys
 
 

@@ -1,4 +1,4 @@
-"""Envoy's configuration: rendered from a template, its endpoints apart.
+"""Envoy's configuration: rendered from a template, its endpoints apart (`endpoints`).
 
 Pure but for `write`: what is rendered depends on the settings alone. Starting
 Envoy is the supervisor's work.
@@ -6,7 +6,7 @@ Envoy is the supervisor's work.
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,31 +19,22 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
 
 from headrace.inference.v1 import rest_service_pb2
+from headrace.local import endpoints
 from headrace.local.access_log import access_logs
+from headrace.local.endpoints import GRPC, HOT
 
 MIB = 1 << 20
 REST_ROOM_BYTES = 64 * 1024
 """What the bridge adds to a body: names from the path, which Envoy bounds at 60 KiB."""
-
-HOT, GRPC = "inference-hot", "inference-grpc"
-"""The clusters of the replicas: their hot ingress, their grpc.aio server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A replica as the gateway reaches it: its name and its two sockets."""
-
-    name: str
-    hot_socket: Path
-    grpc_socket: Path
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """What differs between one gateway and another.
 
-    `run_dir` holds the sockets, `config_dir` the files that `write` and
-    `write_endpoints` make. Rates are per second and also the burst. A request
+    `run_dir` holds the sockets, `config_dir` the files that `write` makes.
+    `endpoints_from` says who tells the replicas: scaling, on its socket, or the
+    files of `endpoints.write_files`. Rates are per second and also the burst. A request
     without a deadline ends after `max_deadline_s`, as does one with a later one.
     A connection may give up `max_resets` calls a second, and ten seconds' worth at once.
     `access_log` is a file, None for no such log; `metered` says whether metering gets one.
@@ -70,6 +61,7 @@ class GatewaySettings:
     access_log: Path | None = None
     metered: bool = True
     concurrency: int = 1
+    endpoints_from: Literal["scaling", "files"] = "scaling"
 
     @property
     def max_rest_body_bytes(self) -> int:
@@ -96,9 +88,9 @@ class GatewaySettings:
     def jwks_socket(self) -> Path:
         return self.run_dir / "jwks.sock"
 
-    def endpoints_file(self, cluster: str) -> Path:
-        """Envoy takes one cluster per file: a second one in it is an error."""
-        return self.config_dir / f"eds-{cluster}.yaml"
+    @property
+    def scaling_socket(self) -> Path:
+        return self.run_dir / "scaling.grpc.sock"
 
 
 REFERENCE = GatewaySettings(Path(".headrace/run"), Path(".headrace/envoy"))
@@ -108,25 +100,6 @@ REFERENCE = GatewaySettings(Path(".headrace/run"), Path(".headrace/envoy"))
 def render(settings: GatewaySettings) -> str:
     """envoy.yaml."""
     return Template(_package_text("envoy.yaml.in")).substitute(_values(settings))
-
-
-def endpoints(cluster: str, replicas: Sequence[Endpoint], version: str) -> str:
-    """The EDS file of `cluster`. Envoy shows `version` once it has taken it."""
-    lb_endpoints = [
-        {
-            "endpoint": {
-                "hostname": replica.name,
-                "address": {"pipe": {"path": str(_socket(cluster, replica))}},
-            }
-        }
-        for replica in replicas
-    ]
-    assignment = {
-        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": cluster,
-        "endpoints": [{"lb_endpoints": lb_endpoints}] if lb_endpoints else [],
-    }
-    return json.dumps({"version_info": version, "resources": [assignment]}, indent=1) + "\n"
 
 
 def descriptor_set() -> bytes:
@@ -170,21 +143,10 @@ def command(envoy: Path, settings: GatewaySettings) -> list[str]:
 
 
 def write(settings: GatewaySettings) -> None:
-    """Writes all that Envoy reads at its start, without any replica."""
+    """Writes all that Envoy reads at its start, but for endpoints in files: those are somebody else's."""
     settings.config_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     _replace(settings.config_dir / "rest.pb", descriptor_set())
     _replace(settings.config_file, render(settings).encode())
-    for cluster in (HOT, GRPC):
-        if not settings.endpoints_file(cluster).exists():
-            _replace(settings.endpoints_file(cluster), endpoints(cluster, (), "0").encode())
-
-
-def write_endpoints(settings: GatewaySettings, replicas: Sequence[Endpoint], version: str) -> None:
-    """Tells a running Envoy its replicas, by renames: it never sees half a file."""
-    for cluster in (HOT, GRPC):
-        # Over h2 alone nobody listens on the hot sockets: none to be checked.
-        listed = replicas if cluster == GRPC or settings.hot_path == "h1" else ()
-        _replace(settings.endpoints_file(cluster), endpoints(cluster, listed, version).encode())
 
 
 def _values(settings: GatewaySettings) -> Mapping[str, str]:
@@ -196,8 +158,9 @@ def _values(settings: GatewaySettings) -> Mapping[str, str]:
         "insight_socket": str(settings.insight_socket),
         "jwks_socket": str(settings.jwks_socket),
         "descriptors": str(settings.config_dir / "rest.pb"),
-        "hot_endpoints": str(settings.endpoints_file(HOT)),
-        "grpc_endpoints": str(settings.endpoints_file(GRPC)),
+        "scaling_socket": str(settings.scaling_socket),
+        "hot_endpoints": _endpoints(settings, HOT),
+        "grpc_endpoints": _endpoints(settings, GRPC),
         "hot_cluster": HOT if settings.hot_path == "h1" else GRPC,
         "sample_millionths": round(settings.sample_ratio * 1_000_000),
         "cors_origins": [{"exact": origin} for origin in settings.cors_origins],
@@ -221,8 +184,10 @@ def _values(settings: GatewaySettings) -> Mapping[str, str]:
     return {**texts, "rest_errors": indent(_package_text("rest_errors.lua").rstrip(), " " * 18)}
 
 
-def _socket(cluster: str, replica: Endpoint) -> Path:
-    return replica.hot_socket if cluster == HOT else replica.grpc_socket
+def _endpoints(settings: GatewaySettings, cluster: str) -> Mapping[str, object]:
+    if settings.endpoints_from == "scaling":
+        return endpoints.SCALING
+    return endpoints.from_file(endpoints.files(settings.config_dir)[cluster])
 
 
 def _with_dependencies(descriptor: FileDescriptor) -> Iterator[FileDescriptor]:

@@ -68,6 +68,7 @@ class Kept:
         self._backoff = backoff
         self._launch = launch
         self._child: Running | None = None
+        self._told_to_end: Running | None = None
         self._started = 0.0
         self._failures = 0
         self._news = asyncio.Event()
@@ -118,7 +119,9 @@ class Kept:
         self._to(Event.STOP)
         if first is not None:
             await first
-        if self.state is State.DRAINING and self._child:
+        # Once: a second one would end it at once, and whoever asks again must not.
+        if self.state is State.DRAINING and self._child is not self._told_to_end and self._child:
+            self._told_to_end = self._child
             self._child.send(signal.SIGTERM)
         try:
             async with asyncio.timeout(self._patience.stop_s):

@@ -15,6 +15,7 @@ from headrace.local import gateway, variables
 from headrace.local import valkey as store
 from headrace.local.config.schema import EMBEDDED, NONE, Config
 from headrace.local.config.schema import INSIGHT as OURS
+from headrace.local.endpoints import Endpoint
 from headrace.local.ports import HOST
 from headrace.local.spec import Spec
 from headrace.local.statedir import StateDir
@@ -141,6 +142,8 @@ class Plan:
         """Tells the gateway which replicas there are; the supervisor starts and stops them for it."""
         fixed = {
             "HEADRACE_SCALING_STORE": str(self.state.scaling),
+            # Among the sockets: none of them outlives the mesh.
+            "HEADRACE_SCALING_ENDPOINTS": str(self.state.run / "endpoints.json"),
             "HEADRACE_SCALING_SUPERVISOR": f"unix:{self.state.supervisor_socket}",
         }
         return self._neighbour(SCALING, "scaling.port", port, variables.scaling(self.config), fixed)
@@ -196,13 +199,14 @@ class Plan:
     def replica_spec(self, number: int, port: int) -> Spec:
         """Replica `number` of inference."""
         name = f"{INFERENCE}-{number}"
-        endpoint = gateway.Endpoint(
-            name, self.state.run / f"{name}.hot.sock", self.state.run / f"{name}.grpc.sock"
-        )
+        hot_socket = self.state.run / f"{name}.hot.sock"
+        # Over h2 alone the gateway sends nothing to the hot sockets: none to be checked.
+        hot_path = self.config.gateway.hot_path == "h1"
+        endpoint = Endpoint(name, hot_socket if hot_path else None, self.state.run / f"{name}.grpc.sock")
         fixed = {
             "HEADRACE_INFERENCE_LISTEN": f"{HOST}:{port}",
             "HEADRACE_INFERENCE_METRICS_LISTEN": f"{HOST}:{port + 1}",
-            "HEADRACE_INFERENCE_HOT_SOCKET": str(endpoint.hot_socket),
+            "HEADRACE_INFERENCE_HOT_SOCKET": str(hot_socket),
             "HEADRACE_INFERENCE_GRPC_SOCKET": str(endpoint.grpc_socket),
             "HEADRACE_INFERENCE_REPOSITORY": str(self.repository),
             "HEADRACE_INFERENCE_CONTROL_DIR": str(self.state.control),
@@ -261,7 +265,7 @@ class Plan:
         port: int,
         defaults: Mapping[str, str],
         fixed: Mapping[str, str],
-        endpoint: gateway.Endpoint | None = None,
+        endpoint: Endpoint | None = None,
     ) -> Spec:
         # Insight passes them on: whoever gets the gateway's spans gets these, and the other way round.
         spans = f"unix:{self.state.insight_socket}" if self.config.telemetry.otlp_endpoint else ""

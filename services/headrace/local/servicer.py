@@ -1,5 +1,8 @@
 """SupervisorService: decode, call, encode."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
 from google.protobuf.duration_pb2 import Duration
 
 from headrace.local.kept import Kept
@@ -15,6 +18,8 @@ from headrace.local.v1.supervisor_service_pb2 import (
     StartResponse,
     StopRequest,
     StopResponse,
+    WatchRequest,
+    WatchResponse,
 )
 from headrace.runtime.access import OBSERVE, OPERATE
 from headrace.runtime.rpc import Call
@@ -22,6 +27,7 @@ from headrace.runtime.rpc import Call
 _PREFIX = "/headrace.local.v1.SupervisorService/"
 SCOPES = {
     f"{_PREFIX}List": OBSERVE,
+    f"{_PREFIX}Watch": OBSERVE,
     f"{_PREFIX}Start": OPERATE,
     f"{_PREFIX}Drain": OPERATE,
     f"{_PREFIX}Stop": OPERATE,
@@ -43,6 +49,11 @@ class SupervisorServicer:
             state_dir=self._state_dir,
         )
 
+    async def Watch(self, request: WatchRequest, call: Call) -> AsyncIterator[WatchResponse]:
+        async with aclosing(self._supervisor.changes()) as changes:
+            async for _ in changes:
+                yield WatchResponse(processes=map(_process, self._supervisor.processes.values()))
+
     async def Start(self, request: StartRequest, call: Call) -> StartResponse:
         return StartResponse(process=_process(await self._supervisor.add(request.name)))
 
@@ -59,6 +70,7 @@ class SupervisorServicer:
 def _process(process: Kept) -> Process:
     uptime = Duration()
     uptime.FromNanoseconds(round(process.uptime_s * 1e9))
+    endpoint = process.spec.endpoint
     return Process(
         name=process.spec.name,
         service=process.spec.service,
@@ -68,4 +80,6 @@ def _process(process: Kept) -> Process:
         restarts=process.restarts,
         uptime=uptime,
         last_exit=process.last_exit,
+        hot_socket=str(endpoint.hot_socket or "") if endpoint else "",
+        grpc_socket=str(endpoint.grpc_socket) if endpoint else "",
     )

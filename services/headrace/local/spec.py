@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.local import gateway
+from headrace.local.endpoints import Endpoint
 from headrace.local.errors import StartFault
 from headrace.local.ports import holder, is_free
 
@@ -26,7 +26,7 @@ class Spec:
     ports: tuple[int, ...]
     port_key: str
     log: Path
-    endpoint: gateway.Endpoint | None = None
+    endpoint: Endpoint | None = None
     web: str = ""
 
     def key_of(self, port: int) -> str:

@@ -2,15 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import structlog
 
 from headrace.local import gateway
+from headrace.local.changes import Changes
 from headrace.local.child import Running, start
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import SERVING, State
+from headrace.local.edge import SETTLE_S, Edge
+from headrace.local.endpoints import Endpoint
 from headrace.local.errors import process_not_found, process_state
 from headrace.local.kept import Kept, Patience
 from headrace.local.plan import (
@@ -25,7 +27,7 @@ from headrace.local.plan import (
     Plan,
 )
 from headrace.local.ports import FreePorts, is_free
-from headrace.local.probes import EnvoyAdmin, HealthProbe, Probe, ValkeyProbe
+from headrace.local.probes import HealthProbe, Probe, ValkeyProbe
 from headrace.local.secret_files import write_valkey
 from headrace.local.spec import Spec, check_ports
 from headrace.local.targets import TargetsFile
@@ -33,17 +35,6 @@ from headrace.local.valkey import USER
 from headrace.runtime.clock import Clock
 
 log = structlog.get_logger()
-
-ACKNOWLEDGE_S = 10.0
-"""How long Envoy is given to take new endpoints."""
-
-SETTLE_S = 1.0
-"""How long a replica still serves after Envoy has let go of it."""
-
-POLL_S = 0.05
-
-FINISH_S = 10.0
-"""How long clients are waited for when the whole mesh goes."""
 
 
 class Supervisor:
@@ -75,10 +66,10 @@ class Supervisor:
         self._draw = draw
         self._sweep = sweep
         self._free = FreePorts(draw)
-        self._admin = EnvoyAdmin(plan.state.envoy_admin)
+        self._edge = Edge(plan.state.envoy_admin, lambda: self.processes[GATEWAY].state in SERVING)
         self._gateway = plan.gateway_settings(plan.config.gateway.port or self._free.take())
-        self._published: tuple[int, list[gateway.Endpoint]] = (0, [])
         self._targets = TargetsFile(plan.state.targets)
+        self._changes = Changes()
         self._stopping = False
 
     @property
@@ -93,7 +84,6 @@ class Supervisor:
         StartFault, or START_FAILED of a process.
         """
         gateway.write(self._gateway)
-        gateway.write_endpoints(self._gateway, (), "0")
         edge = self._plan.gateway_spec(self._gateway.port)
         neighbours = self._plan.neighbours(self._free.take)
         replicas = [self._replica(number) for number in range(self._plan.config.inference.replicas)]
@@ -112,10 +102,16 @@ class Supervisor:
                         starting.create_task(self._started(process, after.get(process.spec.service)))
         except ExceptionGroup as failed:  # the first one cancelled the others
             raise failed.exceptions[0] from None
-        await self._acknowledged()
+        await self._edge.used(self._serving)
+
+    def changes(self) -> AsyncGenerator[None]:
+        """Yields at once, and again whenever a process has changed its state; raises OVERLOADED."""
+        return self._changes.watch()
 
     async def add(self, name: str) -> Kept:
         """Starts a stopped process, or one more replica; returns it healthy."""
+        if self._stopping:
+            raise process_state(name, "going with the whole mesh")
         if name == INFERENCE:
             process = self._keep(self._spare())
         else:
@@ -128,8 +124,8 @@ class Supervisor:
         except BaseException:
             await self._gone(process)
             raise
-        if process.spec.endpoint:
-            await self._acknowledged()
+        if endpoint := process.spec.endpoint:
+            await self._edge.used(lambda: [endpoint] if process.state in SERVING else [])
         return process
 
     async def drain(self, name: str) -> Kept:
@@ -139,20 +135,23 @@ class Supervisor:
             raise process_state(name, "no replica: only replicas are drained")
         process.require(State.HEALTHY, State.UNHEALTHY, State.DRAINING)
         process.drain()
-        await self._acknowledged()
+        await self._edge.let_go(process.spec.endpoint)
         return process
 
     async def stop(self, name: str) -> Kept:
-        """Drains a process and stops it."""
+        """Drains a process and stops it, even when the caller does not wait for it."""
         process = self.find(name)
         process.require(*(state for state in State if state is not State.STOPPED))
+        await asyncio.shield(self._tasks.create_task(self._stop(process), name=f"stop {name}"))
+        return process
+
+    async def _stop(self, process: Kept) -> None:
         if process.spec.service == GATEWAY:
-            await process.stop(self._finished())
-        elif process.spec.endpoint and process.state in SERVING:
-            await process.stop(self._let_go())
+            await process.stop(self._edge.finished())
+        elif process.spec.endpoint and process.state in (*SERVING, State.DRAINING):
+            await process.stop(self._let_go(process.spec.endpoint))
         else:
             await process.stop()
-        return process
 
     async def stop_all(self) -> None:
         """Scaling and the gateway when its requests are done, then the replicas, then whom they told what they did.
@@ -164,7 +163,7 @@ class Supervisor:
         await self._stop_together(lambda spec: spec.service == SCALING)
         for process in self._of(lambda spec: spec.service == GATEWAY):
             serving = process.state in SERVING
-            await process.stop(self._finished() if serving else None)
+            await process.stop(self._edge.finished() if serving else None)
         await self._stop_together(lambda spec: spec.endpoint is not None)
         await self._sweep()
         await self._stop_together(lambda spec: spec.service in (CACHE, GUARD, METERING))
@@ -199,7 +198,7 @@ class Supervisor:
     def _probe(self, spec: Spec) -> Probe:
         match spec.service:
             case "gateway":
-                return self._admin
+                return self._edge.probe
             case "valkey":
                 return ValkeyProbe(spec.address, USER, self._plan.state.valkey_password.read_text())
         return HealthProbe(spec.address)
@@ -230,8 +229,7 @@ class Supervisor:
             await process.stop()
 
     def _changed(self, process: Kept) -> None:
-        if process.spec.endpoint and not self._stopping:
-            self._publish()
+        self._changes.note()
         self._list()
         self._told(process)
 
@@ -239,49 +237,17 @@ class Supervisor:
         """Tells who asks for metrics which processes there are."""
         self._targets.write(p.spec for p in self.processes.values() if p.state is not State.STOPPED)
 
-    def _publish(self) -> None:
-        """Tells Envoy the replicas that serve, if they are others than before."""
-        version, before = self._published
-        now = [
+    def _serving(self) -> list[Endpoint]:
+        return [
             process.spec.endpoint
             for process in self.processes.values()
             if process.spec.endpoint and process.state in SERVING
         ]
-        if now != before:
-            gateway.write_endpoints(self._gateway, now, str(version + 1))
-            self._published = (version + 1, now)
 
-    async def _let_go(self) -> None:
-        await self._acknowledged()
+    async def _let_go(self, replica: Endpoint) -> None:
+        """Waits until the gateway no longer uses it, and a second more in which it still serves."""
+        await self._edge.let_go(replica)
         await asyncio.sleep(SETTLE_S)
-
-    async def _acknowledged(self) -> None:
-        """Waits until Envoy uses exactly the endpoints that were published, each found healthy.
-
-        Gives up when Envoy does not answer (it reads the file when it is back)
-        or when a host stays unhealthy, which its own checks go on watching.
-        """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ACKNOWLEDGE_S):
-                while not self._in_use(await self._admin.hosts()):  # noqa: ASYNC110  # Envoy tells nobody
-                    await asyncio.sleep(POLL_S)
-
-    def _in_use(self, hosts: dict[str, bool] | None) -> bool:
-        if hosts is None:
-            return self.processes[GATEWAY].state not in SERVING
-        listed = {str(endpoint.grpc_socket) for endpoint in self._published[1]}
-        listed |= {str(e.hot_socket) for e in self._published[1] if self._gateway.hot_path == "h1"}
-        replicas = {host: well for host, well in hosts.items() if host.endswith((".hot.sock", ".grpc.sock"))}
-        replicas.pop(str(self._plan.state.insight_socket), None)
-        return replicas.keys() == listed and all(replicas.values())
-
-    async def _finished(self) -> None:
-        """Closes the door, and waits for those inside."""
-        await self._admin.close_listeners()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FINISH_S):
-                while await self._admin.active_requests():  # noqa: ASYNC110
-                    await asyncio.sleep(POLL_S)
 
     def _replica(self, number: int) -> Spec:
         first = self._plan.config.inference.port

@@ -11,6 +11,9 @@ CODES: CodeTable = {
     (DOMAIN, "POOL_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
     (DOMAIN, "REPLICAS_OUT_OF_BOUNDS"): grpc.StatusCode.INVALID_ARGUMENT,
     (DOMAIN, "STORE_FAILED"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "REPLICA_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
+    (DOMAIN, "REPLICA_STATE"): grpc.StatusCode.FAILED_PRECONDITION,
+    (DOMAIN, "START_FAILED"): grpc.StatusCode.UNAVAILABLE,
 }
 
 
@@ -49,6 +52,23 @@ def store_failed() -> HeadraceError:
     )
 
 
+def replica_not_found(name: str) -> HeadraceError:
+    """The supervisor has no replica `name`."""
+    return HeadraceError("REPLICA_NOT_FOUND", f"there is no replica {name!r}", {"name": name}, DOMAIN)
+
+
+def replica_state(name: str) -> HeadraceError:
+    """`name` is in a state that does not allow what was asked."""
+    return HeadraceError(
+        "REPLICA_STATE", f"{name} is in a state that does not allow this", {"name": name}, DOMAIN
+    )
+
+
+def start_failed(problem: str) -> HeadraceError:
+    """A replica did not become ready; `problem` is what the supervisor says."""
+    return HeadraceError("START_FAILED", problem, {"problem": problem}, DOMAIN)
+
+
 def field_invalid(field: str, description: str) -> HeadraceError:
     """A field of the request that can't be served."""
     return HeadraceError(
@@ -56,4 +76,11 @@ def field_invalid(field: str, description: str) -> HeadraceError:
         f"{field}: {description}",
         {"field": field},
         violations=(FieldViolation(field, description),),
+    )
+
+
+def too_many_streams(most: int) -> HeadraceError:
+    """More gateways listen than are waited for."""
+    return HeadraceError(
+        "OVERLOADED", "too many streams are open", {"limit_streams": str(most)}, retry_after_s=1.0
     )

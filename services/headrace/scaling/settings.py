@@ -13,7 +13,11 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where scaling listens, whom it asks for replicas, and where it keeps what must outlive it."""
+    """Where scaling listens, whom it asks for replicas, and where it keeps what must outlive it.
+
+    `endpoints` is what the gateway was told last: it belongs beside the
+    replicas' sockets, and goes when they go.
+    """
 
     listen: str = "127.0.0.1:9500"
     metrics_listen: str = "127.0.0.1:9501"
@@ -21,6 +25,7 @@ class Settings:
     jwks: Path = Path(".headrace/keys/jwks.json")
     supervisor: str = "unix:.headrace/run/supervisor.sock"
     store: Path = Path(".headrace/scaling")
+    endpoints: Path = Path(".headrace/run/endpoints.json")
     guard: str = ""
     policy: PolicySettings = field(default_factory=PolicySettings)
     max_message_bytes: int = 4 * MIB
@@ -39,10 +44,11 @@ class Settings:
             jwks=reader.path("JWKS", None) or d.jwks,
             supervisor=reader.text("SUPERVISOR", d.supervisor),
             store=reader.path("STORE", None) or d.store,
+            endpoints=reader.path("ENDPOINTS", None) or d.endpoints,
             guard=reader.text("GUARD", d.guard),
             policy=PolicySettings.read(reader),
             max_message_bytes=reader.integer(
-                "MAX_MESSAGE_BYTES", d.max_message_bytes, low=64 * 1024, high=64 * MIB
+                "MAX_MESSAGE_BYTES", d.max_message_bytes, low=MIB, high=64 * MIB
             ),
             drain_grace_s=reader.number("DRAIN_GRACE_S", d.drain_grace_s, low=0, high=600),
             telemetry=TelemetrySettings.read(values),

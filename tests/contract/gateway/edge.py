@@ -15,7 +15,8 @@ from pathlib import Path
 import grpc
 import httpx
 
-from headrace.local.gateway import GRPC, HOT, Endpoint, GatewaySettings, command, write, write_endpoints
+from headrace.local.endpoints import GRPC, HOT, Endpoint, write_files
+from headrace.local.gateway import GatewaySettings, command, write
 from headrace.local.jwks import serving_jwks
 from headrace.local.keys import KeyStore
 from headrace.runtime.clock import SystemClock
@@ -91,13 +92,14 @@ def running_edge(directory: Path, base: GatewaySettings) -> Iterator[Edge]:
     """The gateway with tokens, a collector, and two replicas that are one object, in `directory`."""
     run_dir = directory / "run"
     run_dir.mkdir(mode=0o700)
-    settings = replace(base, run_dir=run_dir, config_dir=directory / "envoy", port=0)
+    settings = replace(base, run_dir=run_dir, config_dir=directory / "envoy", port=0, endpoints_from="files")
     keys = KeyStore(directory / "keys", clock=SystemClock())
     token = keys.issue("acme", ["infer", "observe"], 3600)
     replica, grpc_side = Replica(), Grpc()
+    hot = settings.hot_path == "h1"
     endpoints = [
-        Endpoint(f"inference-{number}", run_dir / f"{number}.hot.sock", run_dir / f"{number}.grpc.sock")
-        for number in range(2)
+        Endpoint(name, run_dir / f"{name}.hot.sock" if hot else None, run_dir / f"{name}.grpc.sock")
+        for name in ("inference-0", "inference-1")
     ]
     with ExitStack() as stack:
         loop = Loop()
@@ -106,12 +108,12 @@ def running_edge(directory: Path, base: GatewaySettings) -> Iterator[Edge]:
         loop.run(jwks.__aenter__())
         stack.callback(lambda: loop.run(jwks.__aexit__(None, None, None)))
         for endpoint in endpoints:
-            hot = loop.run(_listening(replica, endpoint.hot_socket))
-            stack.callback(_close, loop, hot)
+            if endpoint.hot_socket:
+                stack.callback(_close, loop, loop.run(_listening(replica, endpoint.hot_socket)))
             stack.callback(_stop, grpc_side.replica(endpoint.grpc_socket))
         stack.callback(_stop, grpc_side.insight(settings.insight_socket))
         write(settings)
-        write_endpoints(settings, endpoints, "1")
+        write_files(settings.config_dir, endpoints, "1")
         log = stack.enter_context((directory / "envoy.log").open("wb"))
         process = subprocess.Popen(command(ENVOY, settings), stdout=log, stderr=log)
         stack.callback(process.wait)

@@ -10,7 +10,8 @@ import grpc
 import httpx
 import pytest
 
-from headrace.local.gateway import GatewaySettings, write_endpoints
+from headrace.local.endpoints import write_files
+from headrace.local.gateway import GatewaySettings
 from tests.contract.gateway.edge import INFER, Edge, edge_of, raw
 from tests.contract.gateway.replica import Reply, echo
 from tests.support.waiting import eventually
@@ -152,6 +153,7 @@ def test_a_replica_that_cannot_be_reached_is_left_alone(edge: Edge) -> None:
     before = ejections(edge).get(BROKEN, 0)
     edge.replica.reply = lambda _seen: Reply(b"", after_s=0.02)
     hidden = edge.endpoints[1].hot_socket
+    assert hidden
     away = hidden.rename(hidden.with_suffix(".away"))
     try:
         with ThreadPoolExecutor(32) as pool:
@@ -219,7 +221,7 @@ def test_no_client_can_eject_a_replica(edge: Edge, how: str) -> None:
 
 def test_a_replica_taken_out_gets_no_more_calls(edge: Edge) -> None:
     """The endpoints file is what counts, even while the replica is healthy; back in, it serves again."""
-    write_endpoints(edge.settings, [], "2")
+    write_files(edge.settings.config_dir, [], "2")
     eventually(lambda: "hot.sock" not in edge.admin("/clusters"), "Envoy has taken the change")
     try:
         assert infer(edge) is grpc.StatusCode.UNAVAILABLE
@@ -228,7 +230,7 @@ def test_a_replica_taken_out_gets_no_more_calls(edge: Edge) -> None:
         assert (answer.status_code, list(answer.json())) == (503, ["error"])
         assert edge.replica.seen == []
     finally:
-        write_endpoints(edge.settings, edge.endpoints, "3")
+        write_files(edge.settings.config_dir, edge.endpoints, "3")
     eventually(lambda: infer(edge) is grpc.StatusCode.OK, "the replica serves again")
 
 

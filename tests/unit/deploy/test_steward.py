@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from deploy.image.steward import Volumes, fill, gateway_settings, publish
-from headrace.local.gateway import GRPC, HOT
+from headrace.local.endpoints import GRPC, HOT
+from headrace.local.endpoints import files as eds_files
 from headrace.local.statedir import StateDir
 from headrace.runtime.access import TokenVerifier
 from headrace.runtime.clock import SystemClock
@@ -52,7 +53,7 @@ def test_replicas_that_are_named_are_listed(volumes: Volumes) -> None:
     for names in (["inference-0", "inference-1"], ["inference-0"]):
         fill(volumes, names, SystemClock())
         for cluster in (HOT, GRPC):
-            document = json.loads(settings.endpoints_file(cluster).read_text())
+            document = json.loads(eds_files(settings.config_dir)[cluster].read_text())
             endpoints = document["resources"][0]["endpoints"][0]["lb_endpoints"]
             assert [entry["endpoint"]["hostname"] for entry in endpoints] == names
 

@@ -10,13 +10,13 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from headrace.local import gateway
+from headrace.local import endpoints, gateway
 from headrace.local.access_log import BUFFER_BYTES
-from headrace.local.gateway import GRPC, HOT, Endpoint, GatewaySettings
+from headrace.local.endpoints import GRPC, HOT
+from headrace.local.gateway import GatewaySettings
 from headrace.metering.core.edge_book import BILLED_ROUTES
 
 SETTINGS = GatewaySettings(Path("/state/run"), Path("/state/envoy"))
-REPLICAS = [Endpoint(f"inference-{n}", Path(f"/r/{n}.hot.sock"), Path(f"/r/{n}.grpc.sock")) for n in range(2)]
 
 
 def rendered(**changed: object) -> dict[str, object]:
@@ -101,41 +101,28 @@ def test_the_routes_that_metering_looks_for_are_there() -> None:
     assert infer == set(BILLED_ROUTES)
 
 
-@pytest.mark.parametrize(
-    ("cluster", "sockets"),
-    [(HOT, ["/r/0.hot.sock", "/r/1.hot.sock"]), (GRPC, ["/r/0.grpc.sock", "/r/1.grpc.sock"])],
-)
-def test_each_cluster_lists_its_own_sockets(cluster: str, sockets: list[str]) -> None:
-    """One file, one cluster, one socket for each replica; the version is the caller's."""
-    document = json.loads(gateway.endpoints(cluster, REPLICAS, "7"))
-    (assignment,) = document["resources"]
-    assert (document["version_info"], assignment["cluster_name"]) == ("7", cluster)
-    listed = assignment["endpoints"][0]["lb_endpoints"]
-    assert [entry["endpoint"]["address"]["pipe"]["path"] for entry in listed] == sockets
+def test_who_tells_the_replicas() -> None:
+    """Scaling, on its socket; or files, where a gateway runs without one. Both clusters ask the same."""
+    clusters = {one["name"]: one for one in rendered()["static_resources"]["clusters"]}  # type: ignore[index]  # YAML
+    sources = [clusters[name]["eds_cluster_config"]["eds_config"] for name in (HOT, GRPC)]
+    assert sources[0] == sources[1] == endpoints.SCALING
+    assert "/state/run/scaling.grpc.sock" in str(clusters["scaling"])
+    clusters = {
+        one["name"]: one
+        for one in rendered(endpoints_from="files")["static_resources"]["clusters"]  # type: ignore[index]  # YAML
+    }
+    for name in (HOT, GRPC):
+        source = clusters[name]["eds_cluster_config"]["eds_config"]
+        assert source["path_config_source"] == {"path": f"/state/envoy/eds-{name}.yaml"}
 
 
-def test_no_replica_is_an_empty_list_not_a_missing_file() -> None:
-    """Envoy waits for a file that is not there; an empty one it takes."""
-    (assignment,) = json.loads(gateway.endpoints(HOT, [], "1"))["resources"]
-    assert assignment["endpoints"] == []
-
-
-def test_over_h2_no_hot_socket_is_listed(tmp_path: Path) -> None:
-    """Nobody listens there: Envoy would check their health in vain."""
-    settings = replace(SETTINGS, config_dir=tmp_path, hot_path="h2")
-    gateway.write_endpoints(settings, REPLICAS, "1")
-    hot, grpc = (json.loads(settings.endpoints_file(name).read_text()) for name in (HOT, GRPC))
-    assert hot["resources"][0]["endpoints"] == []
-    assert len(grpc["resources"][0]["endpoints"][0]["lb_endpoints"]) == 2
-
-
-def test_writing_again_keeps_the_endpoints(tmp_path: Path) -> None:
+def test_writing_again_leaves_endpoints_alone(tmp_path: Path) -> None:
     """A gateway that starts anew finds the replicas of before, and no half-written file lies about."""
     settings = replace(SETTINGS, config_dir=tmp_path / "envoy")
     gateway.write(settings)
-    gateway.write_endpoints(settings, REPLICAS, "4")
+    endpoints.write_files(settings.config_dir, (), "4")
     gateway.write(settings)
-    assert json.loads(settings.endpoints_file(HOT).read_text())["version_info"] == "4"
+    assert json.loads(endpoints.files(settings.config_dir)[HOT].read_text())["version_info"] == "4"
     names = {"envoy.yaml", "rest.pb", f"eds-{HOT}.yaml", f"eds-{GRPC}.yaml"}
     assert {path.name for path in settings.config_dir.iterdir()} == names
 

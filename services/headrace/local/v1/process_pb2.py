@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/local/v1/process.proto\x12\x11headrace.local.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc6\x01\n\x07Process\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x05\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.headrace.local.v1.ProcessState\x12\x10\n\x08restarts\x18\x06 \x01(\x05\x12)\n\x06uptime\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tlast_exit\x18\x08 \x01(\t*\xd3\x01\n\x0cProcessState\x12\x1d\n\x19PROCESS_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROCESS_STATE_STARTING\x10\x01\x12\x19\n\x15PROCESS_STATE_HEALTHY\x10\x02\x12\x1b\n\x17PROCESS_STATE_UNHEALTHY\x10\x03\x12\x19\n\x15PROCESS_STATE_BACKOFF\x10\x04\x12\x1a\n\x16PROCESS_STATE_DRAINING\x10\x05\x12\x19\n\x15PROCESS_STATE_STOPPED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/local/v1/process.proto\x12\x11headrace.local.v1\x1a\x1egoogle/protobuf/duration.proto\"\xef\x01\n\x07Process\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x05\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.headrace.local.v1.ProcessState\x12\x10\n\x08restarts\x18\x06 \x01(\x05\x12)\n\x06uptime\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tlast_exit\x18\x08 \x01(\t\x12\x12\n\nhot_socket\x18\t \x01(\t\x12\x13\n\x0bgrpc_socket\x18\n \x01(\t*\xd3\x01\n\x0cProcessState\x12\x1d\n\x19PROCESS_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROCESS_STATE_STARTING\x10\x01\x12\x19\n\x15PROCESS_STATE_HEALTHY\x10\x02\x12\x1b\n\x17PROCESS_STATE_UNHEALTHY\x10\x03\x12\x19\n\x15PROCESS_STATE_BACKOFF\x10\x04\x12\x1a\n\x16PROCESS_STATE_DRAINING\x10\x05\x12\x19\n\x15PROCESS_STATE_STOPPED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.local.v1.process_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROCESSSTATE']._serialized_start=288
-  _globals['_PROCESSSTATE']._serialized_end=499
+  _globals['_PROCESSSTATE']._serialized_start=329
+  _globals['_PROCESSSTATE']._serialized_end=540
   _globals['_PROCESS']._serialized_start=87
-  _globals['_PROCESS']._serialized_end=285
+  _globals['_PROCESS']._serialized_end=326
 # @@protoc_insertion_point(module_scope)

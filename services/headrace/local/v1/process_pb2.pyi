@@ -72,6 +72,8 @@ class Process(_message.Message):
     RESTARTS_FIELD_NUMBER: _builtins.int
     UPTIME_FIELD_NUMBER: _builtins.int
     LAST_EXIT_FIELD_NUMBER: _builtins.int
+    HOT_SOCKET_FIELD_NUMBER: _builtins.int
+    GRPC_SOCKET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, unique on the machine: the service, and for a replica its number
     behind a dash ("gateway", "insight", "inference-0").
@@ -88,6 +90,14 @@ class Process(_message.Message):
     """How often it was started again after it died by itself."""
     last_exit: _builtins.str
     """How it ended the last time: empty when it never did."""
+    hot_socket: _builtins.str
+    """A replica's Unix socket for gRPC over HTTP/1.1 from the gateway; empty for
+    all others, and where the gateway reaches replicas over HTTP/2 only.
+    """
+    grpc_socket: _builtins.str
+    """A replica's Unix socket for gRPC from the gateway and the services of this
+    machine; empty for all others.
+    """
     @_builtins.property
     def uptime(self) -> _duration_pb2.Duration:
         """How long the present run lasts."""
@@ -103,10 +113,12 @@ class Process(_message.Message):
         restarts: _builtins.int = ...,
         uptime: _duration_pb2.Duration | None = ...,
         last_exit: _builtins.str = ...,
+        hot_socket: _builtins.str = ...,
+        grpc_socket: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["uptime", b"uptime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "last_exit", b"last_exit", "name", b"name", "pid", b"pid", "restarts", b"restarts", "service", b"service", "state", b"state", "uptime", b"uptime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "grpc_socket", b"grpc_socket", "hot_socket", b"hot_socket", "last_exit", b"last_exit", "name", b"name", "pid", b"pid", "restarts", b"restarts", "service", b"service", "state", b"state", "uptime", b"uptime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

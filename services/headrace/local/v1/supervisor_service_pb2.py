@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace.local.v1 import process_pb2 as headrace_dot_local_dot_v1_dot_process__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*headrace/local/v1/supervisor_service.proto\x12\x11headrace.local.v1\x1a\x1fheadrace/local/v1/process.proto\"\r\n\x0bListRequest\"i\n\x0cListResponse\x12-\n\tprocesses\x18\x01 \x03(\x0b\x32\x1a.headrace.local.v1.Process\x12\x17\n\x0fgateway_address\x18\x02 \x01(\t\x12\x11\n\tstate_dir\x18\x03 \x01(\t\"\x1c\n\x0cStartRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\rStartResponse\x12+\n\x07process\x18\x01 \x01(\x0b\x32\x1a.headrace.local.v1.Process\"\x1c\n\x0c\x44rainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\rDrainResponse\x12+\n\x07process\x18\x01 \x01(\x0b\x32\x1a.headrace.local.v1.Process\"\x1b\n\x0bStopRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x0cStopResponse\x12-\n\tprocesses\x18\x01 \x03(\x0b\x32\x1a.headrace.local.v1.Process2\xc2\x02\n\x11SupervisorService\x12L\n\x04List\x12\x1e.headrace.local.v1.ListRequest\x1a\x1f.headrace.local.v1.ListResponse\"\x03\x90\x02\x01\x12J\n\x05Start\x12\x1f.headrace.local.v1.StartRequest\x1a .headrace.local.v1.StartResponse\x12J\n\x05\x44rain\x12\x1f.headrace.local.v1.DrainRequest\x1a .headrace.local.v1.DrainResponse\x12G\n\x04Stop\x12\x1e.headrace.local.v1.StopRequest\x1a\x1f.headrace.local.v1.StopResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*headrace/local/v1/supervisor_service.proto\x12\x11headrace.local.v1\x1a\x1fheadrace/local/v1/process.proto\"\r\n\x0bListRequest\"i\n\x0cListResponse\x12-\n\tprocesses\x18\x01 \x03(\x0b\x32\x1a.headrace.local.v1.Process\x12\x17\n\x0fgateway_address\x18\x02 \x01(\t\x12\x11\n\tstate_dir\x18\x03 \x01(\t\"\x0e\n\x0cWatchRequest\">\n\rWatchResponse\x12-\n\tprocesses\x18\x01 \x03(\x0b\x32\x1a.headrace.local.v1.Process\"\x1c\n\x0cStartRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\rStartResponse\x12+\n\x07process\x18\x01 \x01(\x0b\x32\x1a.headrace.local.v1.Process\"\x1c\n\x0c\x44rainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\rDrainResponse\x12+\n\x07process\x18\x01 \x01(\x0b\x32\x1a.headrace.local.v1.Process\"\x1b\n\x0bStopRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x0cStopResponse\x12-\n\tprocesses\x18\x01 \x03(\x0b\x32\x1a.headrace.local.v1.Process2\x95\x03\n\x11SupervisorService\x12L\n\x04List\x12\x1e.headrace.local.v1.ListRequest\x1a\x1f.headrace.local.v1.ListResponse\"\x03\x90\x02\x01\x12Q\n\x05Watch\x12\x1f.headrace.local.v1.WatchRequest\x1a .headrace.local.v1.WatchResponse\"\x03\x90\x02\x01\x30\x01\x12J\n\x05Start\x12\x1f.headrace.local.v1.StartRequest\x1a .headrace.local.v1.StartResponse\x12J\n\x05\x44rain\x12\x1f.headrace.local.v1.DrainRequest\x1a .headrace.local.v1.DrainResponse\x12G\n\x04Stop\x12\x1e.headrace.local.v1.StopRequest\x1a\x1f.headrace.local.v1.StopResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SUPERVISORSERVICE'].methods_by_name['List']._loaded_options = None
   _globals['_SUPERVISORSERVICE'].methods_by_name['List']._serialized_options = b'\220\002\001'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['Watch']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['Watch']._serialized_options = b'\220\002\001'
   _globals['_LISTREQUEST']._serialized_start=98
   _globals['_LISTREQUEST']._serialized_end=111
   _globals['_LISTRESPONSE']._serialized_start=113
   _globals['_LISTRESPONSE']._serialized_end=218
-  _globals['_STARTREQUEST']._serialized_start=220
-  _globals['_STARTREQUEST']._serialized_end=248
-  _globals['_STARTRESPONSE']._serialized_start=250
-  _globals['_STARTRESPONSE']._serialized_end=310
-  _globals['_DRAINREQUEST']._serialized_start=312
-  _globals['_DRAINREQUEST']._serialized_end=340
-  _globals['_DRAINRESPONSE']._serialized_start=342
-  _globals['_DRAINRESPONSE']._serialized_end=402
-  _globals['_STOPREQUEST']._serialized_start=404
-  _globals['_STOPREQUEST']._serialized_end=431
-  _globals['_STOPRESPONSE']._serialized_start=433
-  _globals['_STOPRESPONSE']._serialized_end=494
-  _globals['_SUPERVISORSERVICE']._serialized_start=497
-  _globals['_SUPERVISORSERVICE']._serialized_end=819
+  _globals['_WATCHREQUEST']._serialized_start=220
+  _globals['_WATCHREQUEST']._serialized_end=234
+  _globals['_WATCHRESPONSE']._serialized_start=236
+  _globals['_WATCHRESPONSE']._serialized_end=298
+  _globals['_STARTREQUEST']._serialized_start=300
+  _globals['_STARTREQUEST']._serialized_end=328
+  _globals['_STARTRESPONSE']._serialized_start=330
+  _globals['_STARTRESPONSE']._serialized_end=390
+  _globals['_DRAINREQUEST']._serialized_start=392
+  _globals['_DRAINREQUEST']._serialized_end=420
+  _globals['_DRAINRESPONSE']._serialized_start=422
+  _globals['_DRAINRESPONSE']._serialized_end=482
+  _globals['_STOPREQUEST']._serialized_start=484
+  _globals['_STOPREQUEST']._serialized_end=511
+  _globals['_STOPRESPONSE']._serialized_start=513
+  _globals['_STOPRESPONSE']._serialized_end=574
+  _globals['_SUPERVISORSERVICE']._serialized_start=577
+  _globals['_SUPERVISORSERVICE']._serialized_end=982
 # @@protoc_insertion_point(module_scope)

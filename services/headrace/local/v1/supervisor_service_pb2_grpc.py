@@ -41,6 +41,11 @@ class SupervisorServiceStub:
                 request_serializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.ListRequest.SerializeToString,
                 response_deserializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/headrace.local.v1.SupervisorService/Watch',
+                request_serializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.WatchRequest.SerializeToString,
+                response_deserializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.WatchResponse.FromString,
+                _registered_method=True)
         self.Start = channel.unary_unary(
                 '/headrace.local.v1.SupervisorService/Start',
                 request_serializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.StartRequest.SerializeToString,
@@ -65,6 +70,15 @@ class SupervisorServiceServicer:
 
     def List(self, request, context):
         """List answers with all processes, those that are stopped included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Watch answers with all processes, and with all of them again whenever one
+        has changed its state. Changes that come faster than they are read are told
+        together. At most 64 watch at once; one more is UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +115,11 @@ def add_SupervisorServiceServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.ListRequest.FromString,
                     response_serializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.ListResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.WatchRequest.FromString,
+                    response_serializer=headrace_dot_local_dot_v1_dot_supervisor__service__pb2.WatchResponse.SerializeToString,
             ),
             'Start': grpc.unary_unary_rpc_method_handler(
                     servicer.Start,
@@ -147,6 +166,33 @@ class SupervisorService:
             '/headrace.local.v1.SupervisorService/List',
             headrace_dot_local_dot_v1_dot_supervisor__service__pb2.ListRequest.SerializeToString,
             headrace_dot_local_dot_v1_dot_supervisor__service__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headrace.local.v1.SupervisorService/Watch',
+            headrace_dot_local_dot_v1_dot_supervisor__service__pb2.WatchRequest.SerializeToString,
+            headrace_dot_local_dot_v1_dot_supervisor__service__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

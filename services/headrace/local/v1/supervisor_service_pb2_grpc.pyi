@@ -37,6 +37,11 @@ class SupervisorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SupervisorServiceAsyncStub: ...
     List: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ListRequest, _supervisor_service_pb2.ListResponse]
     """List answers with all processes, those that are stopped included."""
+    Watch: _grpc.UnaryStreamMultiCallable[_supervisor_service_pb2.WatchRequest, _supervisor_service_pb2.WatchResponse]
+    """Watch answers with all processes, and with all of them again whenever one
+    has changed its state. Changes that come faster than they are read are told
+    together. At most 64 watch at once; one more is UNAVAILABLE.
+    """
     Start: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.StartRequest, _supervisor_service_pb2.StartResponse]
     """Start starts a stopped process, or one more replica of a service, and
     answers when it is ready.
@@ -59,6 +64,11 @@ class SupervisorServiceAsyncStub(SupervisorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     List: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ListRequest, _supervisor_service_pb2.ListResponse]  # type: ignore[assignment]
     """List answers with all processes, those that are stopped included."""
+    Watch: _aio.UnaryStreamMultiCallable[_supervisor_service_pb2.WatchRequest, _supervisor_service_pb2.WatchResponse]  # type: ignore[assignment]
+    """Watch answers with all processes, and with all of them again whenever one
+    has changed its state. Changes that come faster than they are read are told
+    together. At most 64 watch at once; one more is UNAVAILABLE.
+    """
     Start: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.StartRequest, _supervisor_service_pb2.StartResponse]  # type: ignore[assignment]
     """Start starts a stopped process, or one more replica of a service, and
     answers when it is ready.
@@ -84,6 +94,17 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supervisor_service_pb2.ListResponse, _abc.Awaitable[_supervisor_service_pb2.ListResponse]]:
         """List answers with all processes, those that are stopped included."""
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _supervisor_service_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_supervisor_service_pb2.WatchResponse], _abc.AsyncIterator[_supervisor_service_pb2.WatchResponse]]:
+        """Watch answers with all processes, and with all of them again whenever one
+        has changed its state. Changes that come faster than they are read are told
+        together. At most 64 watch at once; one more is UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def Start(

@@ -42,6 +42,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The number could not be stored, so it was not changed.
     Example metadata: {}. Code: UNAVAILABLE, with RetryInfo.
     """
+    ERROR_REASON_REPLICA_NOT_FOUND: _ErrorReason.ValueType  # 5
+    """There is no replica of this name.
+    Example metadata: {"name": "inference-7"}. Code: NOT_FOUND.
+    """
+    ERROR_REASON_REPLICA_STATE: _ErrorReason.ValueType  # 6
+    """The replica is not in a state that allows this.
+    Example metadata: {"name": "inference-1"}. Code: FAILED_PRECONDITION.
+    """
+    ERROR_REASON_START_FAILED: _ErrorReason.ValueType  # 7
+    """A replica did not become ready; the supervisor says why.
+    Example metadata: {"problem": "inference-1 did not become ready (exit code 1); see …"}.
+    Code: UNAVAILABLE.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
@@ -67,5 +80,18 @@ Code: INVALID_ARGUMENT, with BadRequest.
 ERROR_REASON_STORE_FAILED: ErrorReason.ValueType  # 4
 """The number could not be stored, so it was not changed.
 Example metadata: {}. Code: UNAVAILABLE, with RetryInfo.
+"""
+ERROR_REASON_REPLICA_NOT_FOUND: ErrorReason.ValueType  # 5
+"""There is no replica of this name.
+Example metadata: {"name": "inference-7"}. Code: NOT_FOUND.
+"""
+ERROR_REASON_REPLICA_STATE: ErrorReason.ValueType  # 6
+"""The replica is not in a state that allows this.
+Example metadata: {"name": "inference-1"}. Code: FAILED_PRECONDITION.
+"""
+ERROR_REASON_START_FAILED: ErrorReason.ValueType  # 7
+"""A replica did not become ready; the supervisor says why.
+Example metadata: {"problem": "inference-1 did not become ready (exit code 1); see …"}.
+Code: UNAVAILABLE.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
