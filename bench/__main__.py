@@ -24,6 +24,8 @@ from bench.ingest import ingest
 from bench.machine import described
 from bench.measure import Effort
 from bench.mesh import MIB, OFF, Mesh, MeshFailed, running
+from bench.peers import serving
+from bench.peers.serving import PeerFailed
 
 RESULTS = Path(__file__).with_name("results")
 ROWS = (
@@ -36,6 +38,7 @@ ROWS = (
     "lengths",
     "users",
     "overload",
+    "peers",
     "ingest",
     "lease",
 )
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="hb-", dir="/tmp") as folder:
         try:
             figures = _figures(Path(folder), options.only.split(","), Effort(options.rounds, options.seconds))
-        except (CallFailed, FloorFailed, LoadFailed, MeshFailed, RunVoid) as void:
+        except (CallFailed, FloorFailed, LoadFailed, MeshFailed, PeerFailed, RunVoid) as void:
             print(f"bench: void: {void}", file=sys.stderr)
             return 1
     print(", ".join(f"{key} {value}" for key, value in machine.items()) + "\n")
@@ -96,6 +99,9 @@ def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
             _say("everything on, everything off")
             with running(folder / "o", OFF) as off:
                 figures.append(measure.everything(mesh, off, effort))
+        if "peers" in rows:
+            _say("peers (installed at the first time)")
+            figures += serving.compared(mesh, folder, effort)
         if "latency" in rows:
             _say("latency")
             figures.append(measure.latency(mesh, effort))

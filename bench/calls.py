@@ -25,7 +25,12 @@ class CallFailed(Exception):
 
 def infer(target: Target, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
     """One ModelInfer; raises `CallFailed`."""
-    return pb.ModelInferResponse.FromString(_unary(target, MODEL_INFER, request.SerializeToString()))
+    return pb.ModelInferResponse.FromString(answered(target, request))
+
+
+def answered(target: Target, request: pb.ModelInferRequest) -> bytes:
+    """One ModelInfer, its answer as it came; raises `CallFailed`."""
+    return _unary(target, MODEL_INFER, request.SerializeToString())
 
 
 def executed_rows(target: Target, model: str) -> int:

@@ -28,8 +28,14 @@ def available() -> bool:
     return shutil.which("h2load") is not None
 
 
-def run(target: Target, frame: bytes, *, requests: int, connections: int, streams: int) -> Sample:
-    """Sends `requests` times the frame, `connections` x `streams` in flight."""
+def run(
+    target: Target, frame: bytes, *, requests: int, connections: int, streams: int, answer_bytes: int = 0
+) -> Sample:
+    """Sends `requests` times the frame, `connections` x `streams` in flight.
+
+    With `answer_bytes`, what came back must be as many messages of that length: for a server whose
+    `grpc-status` nobody counts. A refusal has no message.
+    """
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder, "frame"), Path(folder, "log")
         body.write_bytes(frame)
@@ -45,12 +51,20 @@ def run(target: Target, frame: bytes, *, requests: int, connections: int, stream
         except subprocess.TimeoutExpired:  # its text holds the token
             raise LoadFailed(f"{target.name}: {requests} requests not answered in {TIMEOUT_S} s") from None
         _check(done.stdout or done.stderr, requests)
+        if answer_bytes:
+            _check_data(done.stdout, requests * answer_bytes)
         return _sample(log, requests)
 
 
 def _check(report: str, requests: int) -> None:
     if not re.search(rf"\b{requests} succeeded, 0 failed, 0 errored", report):
         raise LoadFailed(next((line for line in report.splitlines() if line.startswith("requests:")), report))
+
+
+def _check_data(report: str, expected: int) -> None:
+    found = re.search(r"\((\d+)\) data", report)
+    if found is None or int(found[1]) != expected:
+        raise LoadFailed(f"{expected} bytes of messages were to come back, not {found and found[1]}")
 
 
 def _sample(log: Path, requests: int) -> Sample:

@@ -35,7 +35,7 @@ def linear(mesh: Mesh, echo: Target, effort: Effort) -> Figure:
         return Figure(name, must=1.5, aim=2.5, missing=h2load.HOW_TO_GET)
     check_linear(mesh)
     ours, floors = interleaved(
-        effort, lambda: _flood(mesh.target, "linear", effort), lambda: _flood(echo, "", effort)
+        effort, lambda: flood(mesh.target, "linear", effort), lambda: flood(echo, "", effort)
     )
     return Figure(
         name,
@@ -54,7 +54,7 @@ def ceiling(mesh: Mesh, c_server: Target, effort: Effort) -> Figure:
         return Figure(name, missing=h2load.HOW_TO_GET)
     once = Effort(1, effort.run_s)
     ours, floors = interleaved(
-        once, lambda: _flood(mesh.target, "linear", once), lambda: _flood(c_server, "", once)
+        once, lambda: flood(mesh.target, "linear", once), lambda: flood(c_server, "", once)
     )
     return Figure(name, f"{spread(ours)}/s", f"{spread(floors)}/s", interleaved_ratio(ours, floors))
 
@@ -67,8 +67,8 @@ def hits(mesh: Mesh, c_server: Target, effort: Effort) -> Figure:
     check_linear(mesh, "linear-cached")  # the one execution
     ours, floors = interleaved(
         effort,
-        lambda: _flood(mesh.target, "linear-cached", effort, cached=True),
-        lambda: _flood(c_server, "", effort),
+        lambda: flood(mesh.target, "linear-cached", effort, cached=True),
+        lambda: flood(c_server, "", effort),
     )
     return Figure(
         name, f"{spread(ours)}/s", f"{spread(floors)}/s", interleaved_ratio(ours, floors), must=0.3, aim=0.4
@@ -81,7 +81,7 @@ def everything(on: Mesh, off: Mesh, effort: Effort) -> Figure:
     if not h2load.available():
         return Figure(name, must=0.9, aim=0.97, missing=h2load.HOW_TO_GET)
     ours, floors = interleaved(
-        effort, lambda: _flood(on.target, "linear", effort), lambda: _flood(off.target, "linear", effort)
+        effort, lambda: flood(on.target, "linear", effort), lambda: flood(off.target, "linear", effort)
     )
     return Figure(
         name, f"{spread(ours)}/s", f"{spread(floors)}/s", interleaved_ratio(ours, floors), must=0.9, aim=0.97
@@ -143,7 +143,7 @@ def interleaved(
     return mine, floors
 
 
-def _flood(target: Target, model: str, effort: Effort, *, cached: bool = False) -> float:
+def flood(target: Target, model: str, effort: Effort, *, cached: bool = False) -> float:
     """128 in flight for about `run_s`: a short run first, which warms and says how many that are."""
     warm = _h2load(target, model, WARM_REQUESTS, CONNECTIONS, STREAMS, cached=cached)
     requests = int(warm.per_s * effort.run_s)
