@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+from headrace.runtime.start import StartFailed
+
 SCHEMA_VERSION = 1
 PAGE_BYTES = 4096
 CHECKPOINT_PAGES = 4096
@@ -97,25 +99,33 @@ CREATE TABLE key_states (
 """
 
 
-class LedgerUnusable(Exception):
+_NEXT = "put it aside, restore a backup of it, or name another one with HEADRACE_METERING_LEDGER"
+
+
+class LedgerUnusable(StartFailed):
     """The file can't be this service's ledger; the text says why. It is never put aside or overwritten."""
 
 
 def opened(path: Path) -> sqlite3.Connection:
     """The ledger at `path`, created when there is none.
 
-    Raises `LedgerUnusable` for a file that is damaged, is something else or was
-    written by another version, and OSError when it can't be reached.
+    Raises `LedgerUnusable` for a file that is damaged, is something else, was
+    written by another version, or can't be reached.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    # Autocommit: transactions begin where the code says so. Opened before the
-    # thread starts that uses it, hence the check is off.
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        # Autocommit: transactions begin where the code says so. Opened before the
+        # thread starts that uses it, hence the check is off.
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise LedgerUnusable(f"the ledger {path} can't be opened: {error}; {_NEXT}") from None
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, SCHEMA_VERSION):
-            raise LedgerUnusable(f"{path} has version {version} of the ledger, this is {SCHEMA_VERSION}")
+            raise LedgerUnusable(
+                f"the ledger {path} has version {version}, this program writes {SCHEMA_VERSION}; {_NEXT}"
+            )
         db.executescript(
             # FULL: what is acknowledged survives a power failure.
             f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
@@ -125,7 +135,7 @@ def opened(path: Path) -> sqlite3.Connection:
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     except sqlite3.DatabaseError as error:
         db.close()
-        raise LedgerUnusable(f"{path} is no ledger that can be used: {error}") from error
+        raise LedgerUnusable(f"{path} is no ledger that can be used: {error}; {_NEXT}") from error
     except BaseException:
         db.close()
         raise

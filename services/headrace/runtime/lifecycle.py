@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from headrace.runtime.server import ListenError
 from headrace.runtime.settings import SettingsError
+from headrace.runtime.start import StartFailed
 
 S = TypeVar("S")
 
@@ -38,7 +39,7 @@ def run(
         uvloop.run(_until_stopped(build(read(os.environ))))
     except SettingsError as error:
         sys.exit(_told(error.problems, 2))
-    except ListenError as error:
+    except StartFailed as error:
         sys.exit(_told([str(error)], 1))
     sys.exit(0)
 

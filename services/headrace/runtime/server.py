@@ -14,6 +14,7 @@ from grpc_health.v1._async import HealthServicer
 from headrace.runtime.boundary import Boundary
 from headrace.runtime.reflecting import add_reflection
 from headrace.runtime.rpc import Method
+from headrace.runtime.start import StartFailed
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -23,7 +24,7 @@ SOCKET_PATH_BYTES = 107
 """What Linux's sockaddr_un holds besides the final zero."""
 
 
-class ListenError(Exception):
+class ListenError(StartFailed):
     """An address that can't be listened on; the text says which and why."""
 
 
