@@ -29,6 +29,7 @@ from headrace.runtime.errors import (
     code_number,
     rejected,
 )
+from headrace.runtime.held import held_to
 from headrace.runtime.rpc import ANONYMOUS, Call, Caller, Method, serialized
 from headrace.runtime.telemetry import Telemetry
 
@@ -118,14 +119,17 @@ class Boundary:
             with self._observed(method, context) as (call, outcome):
                 try:
                     self._admit(call, context)
-                    if not method.client_streaming:
+                    if method.client_streaming:
+                        with self._held(call, outcome):
+                            answer = serialized(await method.handler(_request(method, request), call))
+                    else:
                         call.request_bytes = len(request)
-                    answer = serialized(await method.handler(_request(method, request), call))
+                        answer = serialized(await method.handler(_request(method, request), call))
                     await _send_initial(call, context)
                     context.set_trailing_metadata(_sent(call.trailing))
                     return answer
                 except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
-                    rejection = rejected(_fault_of(error), self._codes)
+                    rejection = rejected(_fault_of(error, outcome), self._codes)
                     outcome.code, outcome.reason = rejection.code, rejection.reason
                     return await _abort(context, rejection, call)
 
@@ -136,14 +140,16 @@ class Boundary:
             with self._observed(method, context) as (call, outcome):
                 try:
                     self._admit(call, context)
+                    answers = method.handler(_request(method, request), call)
                     # Closed here and now when the caller leaves, not when the collector finds it.
-                    async with aclosing(method.handler(_request(method, request), call)) as answers:
-                        async for answer in answers:
-                            await _send_initial(call, context)
-                            yield serialized(answer)
+                    async with aclosing(answers):
+                        with self._held(call, outcome):
+                            async for answer in answers:
+                                await _send_initial(call, context)
+                                yield serialized(answer)
                     context.set_trailing_metadata(_sent(call.trailing))
                 except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the boundary: every error gets its form here
-                    rejection = rejected(_fault_of(error), self._codes)
+                    rejection = rejected(_fault_of(error, outcome), self._codes)
                     outcome.code, outcome.reason = rejection.code, rejection.reason
                     await _abort(context, rejection, call)
 
@@ -178,6 +184,19 @@ class Boundary:
             self._telemetry.end(method.path, span, outcome.code, ended - now)
             self._ends.ended(call, outcome.code, outcome.reason, ended)
 
+    @contextmanager
+    def _held(self, call: Call, outcome: "_Outcome") -> Iterator[None]:
+        """A stream may last: it ends when what admitted it does not hold any more."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def end(error: HeadraceError) -> None:
+            outcome.revoked = error
+            task.cancel()
+
+        with held_to(lambda: self._access.check(call.method, call.caller), end):
+            yield
+
     def _admit(self, call: Call, context: Context) -> None:
         if not self._access.is_open(call.method):
             headers = list(context.invocation_metadata() or ())
@@ -185,7 +204,7 @@ class Boundary:
             self._access.check(call.method, call.caller)
 
 
-def _fault_of(error: BaseException) -> Exception:
+def _fault_of(error: BaseException, outcome: "_Outcome") -> Exception:
     """The error to answer with; a cancellation from outside is raised on.
 
     A handler that raises CancelledError by itself is still waited for: grpc.aio
@@ -194,6 +213,9 @@ def _fault_of(error: BaseException) -> Exception:
     if isinstance(error, Exception):
         return error
     task = asyncio.current_task()
+    if task is not None and outcome.revoked is not None:
+        task.uncancel()
+        return outcome.revoked
     if task is None or task.cancelling():
         raise error
     fault = RuntimeError("the handler was cancelled, by nobody who waits for it")
@@ -202,12 +224,13 @@ def _fault_of(error: BaseException) -> Exception:
 
 
 class _Outcome:
-    """How a call ended: gRPC's code number, and the error's reason."""
+    """How a call ended: gRPC's code number, and the error's reason. `revoked`: why it may not go on."""
 
-    __slots__ = ("code", "reason")
+    __slots__ = ("code", "reason", "revoked")
 
     def __init__(self) -> None:
         self.code = 0
+        self.revoked: HeadraceError | None = None
         self.reason = ""
 
 

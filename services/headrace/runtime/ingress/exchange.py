@@ -17,6 +17,7 @@ from headrace.runtime.errors import (
     rejection,
     retry_after_header,
 )
+from headrace.runtime.held import held_to
 from headrace.runtime.ingress.core import encoding
 from headrace.runtime.ingress.core.faults import WireFault
 from headrace.runtime.ingress.core.framing import inflate
@@ -100,6 +101,13 @@ class Exchange:
             self._settle(CANCELLED, "")
         self._cancel()
 
+    def _check(self) -> None:
+        """What admitted the call, asked again."""
+        self._service.access.check(self.call.method, self.call.caller)
+
+    def _revoked(self, error: HeadraceError) -> None:
+        self.stop(rejected(error, self._service.codes))
+
     def _cancel(self) -> None:
         if self._task is None:
             self._release()
@@ -114,7 +122,8 @@ class Exchange:
             request = parse(self.method.request_type, message)
             del message
             if self.method.server_streaming:
-                await self._stream(request)
+                with held_to(self._check, self._revoked):
+                    await self._stream(request)
             else:
                 self._answer(serialized(await self.method.handler(request, self.call)))
         except asyncio.CancelledError as error:
