@@ -16,10 +16,12 @@ from headrace.insight.forward import forwarding
 from headrace.insight.ingest import Ingest
 from headrace.insight.metrics import InsightMetrics
 from headrace.insight.nostore import NoStore
-from headrace.insight.servicer import Figures, InsightServicer, Traces, TraceServicer
+from headrace.insight.page import Page
+from headrace.insight.servicer import Figures, InsightServicer, Links, Traces, TraceServicer
 from headrace.insight.settings import Settings
 from headrace.insight.store import Bounds, SqliteStore
 from headrace.insight.v1 import insight_service_pb2
+from headrace.insight.webserver import serving_page
 from headrace.runtime.access import OBSERVE, OPERATE, Access, TokenVerifier
 from headrace.runtime.boundary import Boundary, TokenIdentity
 from headrace.runtime.clock import Clock, SystemClock
@@ -55,6 +57,7 @@ class Insight:
 
     server: Server
     ingest: Traces
+    links: Links
     telemetry: Telemetry
 
 
@@ -71,16 +74,20 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         )
         traces = await stack.enter_async_context(_traces(settings, metrics, clock))
         figures = await stack.enter_async_context(_collecting(settings, clock))
+        verifier, access = TokenVerifier(settings.jwks), Access(SCOPES, revocations)
+        page = await stack.enter_async_context(
+            _showing(settings.web_listen, Page(traces, figures, verifier, access, clock))
+        )
         boundary = Boundary(
-            identity=TokenIdentity(TokenVerifier(settings.jwks), LOCAL),
-            access=Access(SCOPES, revocations),
+            identity=TokenIdentity(verifier, LOCAL),
+            access=access,
             codes=CODES,
             telemetry=observed,
             clock=clock,
         )
         methods = [
             *methods_of(TRACE_SERVICE, TraceServicer(traces, fanout)),
-            *methods_of(INSIGHT_SERVICE, InsightServicer(traces, figures, NoPage())),
+            *methods_of(INSIGHT_SERVICE, InsightServicer(traces, figures, page)),
         ]
         where = ServerSettings(
             settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
@@ -88,7 +95,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         server = await stack.enter_async_context(serving(methods, boundary, where))
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
         await server.tell(ready=True)
-        yield Insight(server, traces, observed)
+        yield Insight(server, traces, page, observed)
 
 
 @asynccontextmanager
@@ -102,6 +109,17 @@ async def _collecting(settings: Settings, clock: Clock) -> AsyncIterator[Figures
     )
     async with looping(collector.run()):
         yield collector
+
+
+@asynccontextmanager
+async def _showing(listen: str, page: Page) -> AsyncIterator[Links]:
+    """The page on its port, if it has one."""
+    if not listen:
+        yield NoPage()
+        return
+    async with serving_page(listen, page.answer) as address:
+        page.address = address
+        yield page
 
 
 def _traces(settings: Settings, metrics: InsightMetrics, clock: Clock) -> AbstractAsyncContextManager[Traces]:

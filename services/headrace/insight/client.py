@@ -110,6 +110,7 @@ def _summary(message: trace_pb2.TraceSummary) -> Summary:
         end_ns=start + _nanoseconds(message.duration),
         span_count=message.span_count,
         failed=message.failed,
+        model=message.model,
     )
 
 

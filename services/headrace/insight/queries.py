@@ -22,7 +22,9 @@ LINKED = (
 _OF_TENANT = "AND tenants = char(10) || :tenant || char(10) "
 _ORDER = "ORDER BY start_ns DESC, id DESC "
 _SUMMARIES = (
-    "SELECT trace_id, root_name, root_service, start_ns, end_ns, spans, failed FROM {} t "
+    "SELECT trace_id, root_name, root_service, start_ns, end_ns, spans, failed, "
+    """(SELECT json_extract(s.attributes, '$."headrace.model"') FROM spans s WHERE s.trace = t.id """
+    "AND instr(s.attributes, 'headrace.model') LIMIT 1) FROM {} t "
     "WHERE (:service = '' OR instr(services, char(10) || :service || char(10))) "
     "AND end_ns - start_ns >= :least_ns AND (NOT :failed OR failed) "
 )

@@ -12,11 +12,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from headrace.insight.core.otlp import invalid_count, span_count
-from headrace.insight.core.visibility import visible
 from headrace.insight.errors import field_invalid, trace_not_found
 from headrace.insight.figures import Overview
 from headrace.insight.forward import Fanout
 from headrace.insight.overview_wire import overview_message
+from headrace.insight.readers import only, seen_overview, seen_trace
 from headrace.insight.spans import Span, Summary
 from headrace.insight.store import SqliteStore
 from headrace.insight.v1 import trace_pb2
@@ -30,7 +30,6 @@ from headrace.insight.v1.insight_service_pb2 import (
     ListTracesRequest,
     ListTracesResponse,
 )
-from headrace.runtime.access import OPERATE
 from headrace.runtime.rpc import Call, Caller
 
 T = TypeVar("T")
@@ -57,8 +56,8 @@ class Figures(Protocol):
         """The figures; raises FIGURES_NOT_COLLECTED."""
 
 
-class Page(Protocol):
-    """The web page."""
+class Links(Protocol):
+    """The way in to the web page."""
 
     def link(self, caller: Caller) -> str:
         """Its address with a way in for this caller, once; raises PAGE_NOT_SERVED."""
@@ -84,18 +83,16 @@ class TraceServicer:
 class InsightServicer:
     """headrace.insight.v1.InsightService."""
 
-    def __init__(self, traces: Traces, figures: Figures, page: Page) -> None:
+    def __init__(self, traces: Traces, figures: Figures, links: Links) -> None:
         self._traces = traces
         self._figures = figures
-        self._page = page
+        self._links = links
 
     async def GetTrace(self, request: GetTraceRequest, call: Call) -> GetTraceResponse:
         trace_id = request.trace_id.lower()
         if len(trace_id) != 32 or not HEX_DIGITS.issuperset(trace_id) or not trace_id.strip("0"):
             raise field_invalid("trace_id", "must be 32 hexadecimal digits, not all zero")
-        trace = await self._traces.ask(lambda store: store.trace(trace_id))
-        if tenant := _only(call.caller):
-            trace = visible(trace, tenant)
+        trace = seen_trace(await self._traces.ask(lambda store: store.trace(trace_id)), call.caller)
         if not trace.spans:
             raise trace_not_found(trace_id)
         return GetTraceResponse(
@@ -110,7 +107,7 @@ class InsightServicer:
             lambda store: store.newest(
                 request.limit or DEFAULT_LIMIT,
                 request.service,
-                tenant=_only(call.caller),
+                tenant=only(call.caller),
                 model=request.model,
                 least_ns=least_ns,
                 failed=request.failed_only,
@@ -118,16 +115,12 @@ class InsightServicer:
         )
         return ListTracesResponse(traces=map(_summary_message, summaries))
 
-    async def GetOverview(self, request: GetOverviewRequest, _call: Call) -> GetOverviewResponse:
-        return GetOverviewResponse(overview=overview_message(self._figures.overview(history=request.history)))
+    async def GetOverview(self, request: GetOverviewRequest, call: Call) -> GetOverviewResponse:
+        overview = seen_overview(self._figures.overview(history=request.history), call.caller)
+        return GetOverviewResponse(overview=overview_message(overview))
 
     async def CreateWebLink(self, _request: CreateWebLinkRequest, call: Call) -> CreateWebLinkResponse:
-        return CreateWebLinkResponse(url=self._page.link(call.caller))
-
-
-def _only(caller: Caller) -> str:
-    """The tenant whose traces the caller may see; empty for one who operates the mesh."""
-    return "" if OPERATE in caller.scopes else caller.tenant
+        return CreateWebLinkResponse(url=self._links.link(call.caller))
 
 
 def _partly(rejected: int, why: str) -> ExportTraceServiceResponse:
@@ -162,6 +155,7 @@ def _summary_message(summary: Summary) -> trace_pb2.TraceSummary:
         duration=_duration(summary.end_ns - summary.start_ns),
         span_count=summary.span_count,
         failed=summary.failed,
+        model=summary.model,
     )
 
 

@@ -60,7 +60,10 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One line of a list of traces; `root_*` is of the earliest span while no root is stored."""
+    """One line of a list of traces; `root_*` is of the earliest span while no root is stored.
+
+    `model` is one that a span of it worked for; empty when none did.
+    """
 
     trace_id: str
     root_name: str
@@ -69,3 +72,4 @@ class Summary:
     end_ns: int
     span_count: int
     failed: bool
+    model: str = ""

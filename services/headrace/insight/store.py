@@ -107,7 +107,7 @@ class SqliteStore:
         values = {"limit": limit, "service": service, "tenant": tenant, "model": model}
         bounds = {"least_ns": least_ns, "failed": failed}
         rows = self._db.execute(NEWEST[bool(model), bool(tenant)], values | bounds)
-        return [_summary(*row) for row in rows]
+        return list(map(_summary, rows))
 
     def evict_before(self, seen_ns: int) -> int:
         """Removes the traces first seen before then, and says how many."""
@@ -229,10 +229,10 @@ def _within(spans: Iterable[Span], room: int) -> Iterator[Span]:
         yield span
 
 
-def _summary(
-    trace_id: bytes, root_name: str, root_service: str, start_ns: int, end_ns: int, spans: int, failed: int
-) -> Summary:
-    return Summary(trace_id.hex(), root_name, root_service, start_ns, end_ns, spans, bool(failed))
+def _summary(row: Any) -> Summary:
+    trace_id, root_name, root_service, start_ns, end_ns, spans, failed, model = row
+    name = model if isinstance(model, str) else ""  # a client may have written anything
+    return Summary(trace_id.hex(), root_name, root_service, start_ns, end_ns, spans, bool(failed), name)
 
 
 def _columns(row_id: int, span: Span) -> tuple[object, ...]:

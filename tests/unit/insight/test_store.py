@@ -112,6 +112,7 @@ def test_traces_are_found_by_model_time_and_failure(store: SqliteStore) -> None:
         traces = store.newest(9, service, model=model, least_ns=least_ns, failed=failed)
         return [int(trace.trace_id, 16) for trace in traces]
 
+    assert [trace.model for trace in store.newest(9)] == ["linear", 'li"near', "linear"]
     assert found() == [3, 2, 1]
     assert found(model="linear") == [3, 1]
     assert found(model='li"near') == [2]

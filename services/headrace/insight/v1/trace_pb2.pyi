@@ -214,6 +214,7 @@ class TraceSummary(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     SPAN_COUNT_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
     """Identifier of the trace: 32 lower-case hexadecimal digits."""
     root_name: _builtins.str
@@ -224,6 +225,8 @@ class TraceSummary(_message.Message):
     """How many spans are stored."""
     failed: _builtins.bool
     """Whether any span failed."""
+    model: _builtins.str
+    """A model that a span of the trace worked for; empty when none did."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the trace started."""
@@ -242,10 +245,11 @@ class TraceSummary(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         span_count: _builtins.int = ...,
         failed: _builtins.bool = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failed", b"failed", "root_name", b"root_name", "root_service", b"root_service", "span_count", b"span_count", "start_time", b"start_time", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failed", b"failed", "model", b"model", "root_name", b"root_name", "root_service", b"root_service", "span_count", b"span_count", "start_time", b"start_time", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
