@@ -6,15 +6,23 @@ from dataclasses import replace
 
 import grpc
 import httpx
+import msgspec
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as OtlpStatus
+from prometheus_client import CollectorRegistry
 
+from headrace.insight.absent import NoFigures
 from headrace.insight.app import Insight, build
 from headrace.insight.client import InsightClient
-from headrace.insight.page import Page
+from headrace.insight.metrics import InsightMetrics
+from headrace.insight.nostore import NoStore
+from headrace.insight.page import METHOD, Page
 from headrace.insight.settings import Settings
-from headrace.insight.webserver import HEAD_BYTES, MOST_CONNECTIONS
+from headrace.insight.webserver import HEAD_BYTES, MOST_CONNECTIONS, Request
+from headrace.runtime.access import OBSERVE, Access, TokenVerifier
 from headrace.runtime.channels import open_channel
+from headrace.runtime.clock import SystemClock
+from headrace.runtime.revocation import RevokedTokens
 from tests.contract.insight.conftest import Credentials
 from tests.contract.insight.test_export import settled
 from tests.fakes.insight import SECOND, otlp_request, otlp_span, trace_id
@@ -106,6 +114,40 @@ async def test_a_token_begins_a_session_and_the_session_ends(
     assert (await http.get("/api/traces", headers=entered)).json() == {"traces": []}
     assert (await http.post("/session/end", headers=entered)).status_code == 200
     assert (await http.get("/api/traces", headers=entered)).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/api/overview", "/api/traces", "/api/traces/" + "a" * 32])
+async def test_a_program_may_ask_with_its_token(
+    http: httpx.AsyncClient, token: Callable[[str], Credentials], path: str
+) -> None:
+    """Under the same scope as the method that tells the same."""
+    assert (await http.get(path, headers=dict(token("infer operate")))).status_code == 403
+    assert (await http.get(path, headers=dict(token("observe")))).status_code in (200, 404, 409)
+
+
+async def test_a_revoked_token_ends_its_session(
+    settings: Settings, token: Callable[[str], Credentials]
+) -> None:
+    """What was begun with it is over with it."""
+    clock = SystemClock()
+    revocations = RevokedTokens(clock)
+    revocations.replace(())
+    verifier = TokenVerifier(settings.jwks)
+    access = Access({f"{METHOD}GetOverview": OBSERVE, f"{METHOD}ListTraces": OBSERVE}, revocations)
+    page = Page(NoStore(InsightMetrics(CollectorRegistry())), NoFigures(), verifier, access, clock)
+
+    async def status(method: str, path: str, authorization: str) -> tuple[int, bytes]:
+        answer = await page.answer(Request(method, path, {}, {"authorization": authorization}))
+        return answer.status.value, answer.body
+
+    ((_, bearer),) = token("observe")
+    code, body = await status("POST", "/session", bearer)
+    assert code == 200
+    entered = f"Session {msgspec.json.decode(body)['session']}"
+    assert (await status("GET", "/api/overview", entered))[0] == 409  # no figures here, but let in
+    revocations.replace(("1",))
+    code, body = await status("GET", "/api/overview", entered)
+    assert (code, msgspec.json.decode(body)["reason"]) == (401, "TOKEN_REVOKED")
 
 
 async def test_a_link_lets_in_once(

@@ -8,6 +8,17 @@ from headrace.insight.settings import MIB, Settings
 from headrace.runtime.settings import SettingsError
 
 
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:9680", "10.0.0.1:9680", "example.com:9680", ":9680", "127.0.0.1"]
+)
+def test_the_page_is_for_the_loopback_only(listen: str) -> None:
+    """It has no TLS: on any other address whoever is in between could read the token."""
+    with pytest.raises(SettingsError, match="WEB_LISTEN"):
+        Settings.read({"HEADRACE_INSIGHT_WEB_LISTEN": listen})
+    for good in ("127.0.0.1:9680", "localhost:0", "[::1]:9680"):
+        assert Settings.read({"HEADRACE_INSIGHT_WEB_LISTEN": good}).web_listen == good
+
+
 def test_the_defaults_need_no_variable() -> None:
     """With nothing set, insight listens on loopback and keeps 256 MiB for a week."""
     settings = Settings.read({"PATH": "/bin"})
