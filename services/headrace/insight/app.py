@@ -39,7 +39,7 @@ SCOPES = {
     f"/{TRACE_SERVICE.full_name}/Export": OPERATE,
     f"/{INSIGHT_SERVICE.full_name}/GetTrace": OBSERVE,
     f"/{INSIGHT_SERVICE.full_name}/ListTraces": OBSERVE,
-    # Figures of the whole mesh, as traces and costs are: they name no tenant.
+    # How the mesh does names no tenant. `readers` keeps from whom what all of them pay.
     f"/{INSIGHT_SERVICE.full_name}/GetOverview": OBSERVE,
     # Lets in whom the token would let in anyway.
     f"/{INSIGHT_SERVICE.full_name}/CreateWebLink": OBSERVE,

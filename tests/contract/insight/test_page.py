@@ -185,13 +185,29 @@ async def test_hostile_names_stay_text(
     insight.ingest.offer(otlp_request(span, service="gateway"))
     insight.ingest.offer(otlp_request(otlp_span(2, 1), otlp_span(3, 1)))
     await settled(insight)
-    entered = await session(http, token("observe"))
+    entered = await session(http, token("observe operate"))
     answer = await http.get("/api/traces", params={"model": HOSTILE}, headers=entered)
     assert answer.headers["content-type"] == "application/json"
     (found,) = answer.json()["traces"]
     assert (found["name"], found["model"]) == (HOSTILE, HOSTILE)
     trace = (await http.get(f"/api/traces/{trace_id(1).hex()}", headers=entered)).json()
     assert trace["rows"][0]["attributes"] == {"headrace.model": HOSTILE}
+
+
+async def test_a_tenants_observer_sees_what_is_its_own(
+    http: httpx.AsyncClient, insight: Insight, client: InsightClient, token: Callable[[str], Credentials]
+) -> None:
+    """As by the contract: lists and traces of the page are no way around it."""
+    insight.ingest.offer(otlp_request(otlp_span(1, 1, tenant="acme"), service="gateway"))
+    insight.ingest.offer(otlp_request(otlp_span(2, 1, tenant="other"), service="gateway"))
+    await settled(insight)
+    own, all_of_them = await session(http, token("observe")), await session(http, token("observe operate"))
+    for entered, expected in ((own, {1}), (all_of_them, {1, 2})):
+        listed = (await http.get("/api/traces", headers=entered)).json()["traces"]
+        assert {int(one["trace_id"], 16) for one in listed} == expected
+        for number in (1, 2):
+            answer = await http.get(f"/api/traces/{trace_id(number).hex()}", headers=entered)
+            assert answer.status_code == (200 if number in expected else 404)
 
 
 async def test_traces_are_found_as_one_looks_for_them(
@@ -203,7 +219,7 @@ async def test_traces_are_found_as_one_looks_for_them(
     failed.status.code = OtlpStatus.STATUS_CODE_ERROR
     insight.ingest.offer(otlp_request(failed))
     await settled(insight)
-    entered = await session(http, token("observe"))
+    entered = await session(http, token("observe operate"))
 
     async def found(**query: str) -> set[int]:
         answer = await http.get("/api/traces", params=query, headers=entered)
@@ -222,7 +238,7 @@ async def test_questions_are_bounded(
     http: httpx.AsyncClient, token: Callable[[str], Credentials], query: str
 ) -> None:
     """A number that is none, or is too large, is refused with its name."""
-    answer = await http.get(f"/api/traces?{query}", headers=await session(http, token("observe")))
+    answer = await http.get(f"/api/traces?{query}", headers=await session(http, token("observe operate")))
     assert (answer.status_code, answer.json()["reason"]) == (400, "FIELD_INVALID")
     assert query.split("=", maxsplit=1)[0] in answer.json()["error"]
 

@@ -112,7 +112,9 @@ class Overview(_message.Message):
 
     @_builtins.property
     def cost(self) -> Global___CostFigures:
-        """What tenants pay; absent when metering does not answer."""
+        """What all tenants pay; absent when metering does not answer, and for who does
+        not operate the mesh.
+        """
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryPoint]:
