@@ -176,3 +176,20 @@ def test_the_edge_tells_milliseconds() -> None:
     assert (gateway.requests_per_s, gateway.refused_per_s, gateway.active_requests) == (20.0, 0.0, 3)
     assert gateway.latency.p95 is not None
     assert 0 < gateway.latency.p95.seconds <= 0.005 < inf
+
+
+def test_rates_are_of_now_and_quantiles_of_the_last_minute() -> None:
+    """A burst 14 seconds ago is no rate any more; its latency is told until a minute has passed."""
+    process = Process()
+    rounds = Rounds(process)
+    rounds.round((process.name, process.reading()))
+    process.answer([0.005] * 100)
+    for _ in range(8):
+        rounds.round((process.name, process.reading()))
+    (model,) = rounds.board.overview(rounds.now).models
+    assert model.requests_per_s == 0.0
+    assert model.latency.p95 is not None
+    for _ in range(30):
+        rounds.round((process.name, process.reading()))
+    (model,) = rounds.board.overview(rounds.now).models
+    assert model.latency.p95 is None
