@@ -10,7 +10,7 @@ from headrace.inference.core.tensors import Array, Signature, TensorSpec, Value
 class Doubling:
     """y = 2 x on FP32 [N, 2]; fails on a row that holds `poison`; counts what it ran.
 
-    With `gate`, each run waits for the gate to open.
+    With `gate`, each run waits for the gate to open; with `hold` only those that hold that number do.
     """
 
     platform = "fake"
@@ -23,6 +23,7 @@ class Doubling:
             max_batch_size,
         )
         self.poison = -1.0
+        self.hold: float | None = None
         self.runs: list[list[float]] = []
         self.threads: set[int] = set()
         self.started = threading.Semaphore(0)
@@ -34,7 +35,7 @@ class Doubling:
         self.threads.add(threading.get_ident())
         self.runs.append([float(row[0]) for row in x])
         self.started.release()
-        if self._gate is not None:
+        if self._gate is not None and (self.hold is None or (x == self.hold).any()):
             assert self._gate.wait(10)
         if (x == self.poison).any():
             raise RuntimeError("poisoned")

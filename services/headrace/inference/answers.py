@@ -5,7 +5,7 @@ up; a caller opts out with the metadata `cache-control: no-store` (or no-cache).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import Message
 from opentelemetry.trace import NoOpTracer, Tracer
@@ -13,6 +13,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from headrace.cache.client import AnswerKeys
 from headrace.cache.client import Answers as Cached
 from headrace.inference.batcher import Outcome
+from headrace.inference.batching import NO_PARAMETERS
 from headrace.inference.execution import Answer, Work
 from headrace.inference.models import Model
 from headrace.inference.spans import looked_up_near
@@ -100,7 +101,7 @@ class Answers:
         self.ttl_ms = int(ttl_s * 1000)
 
     async def answer(self, model: Model, asked: Asked, call: Call) -> Inference:
-        """Raises QUEUE_FULL, DEADLINE_EXCEEDED, EXECUTION_FAILED."""
+        """Raises QUEUE_FULL, DEADLINE_INFEASIBLE, DEADLINE_EXCEEDED, EXECUTION_FAILED."""
         if self._cached is None or self._keys is None or not _cacheable(model, call):
             outcome = await model.batcher.submit(asked.work, call, asked.deadline)
             return Inference(model, asked, outcome=outcome)
@@ -113,9 +114,10 @@ class Answers:
     async def _found(self, cached: Cached, key: bytes, model: Model, asked: Asked, call: Call) -> Inference:
         async def compute() -> tuple[bytes, Outcome]:
             latest = call.arrived + model.timeout_s  # others may wait longer than this caller
+            work = replace(asked.work, start_by=max(asked.work.start_by, latest))
             model.use.enter()  # and this caller may leave before them
             try:
-                outcome = await model.batcher.submit(asked.work, call, latest)
+                outcome = await model.batcher.submit(work, call, latest)
             finally:
                 model.use.leave()
             return model.encoder.encode("", outcome.answer, asked.outputs), outcome
@@ -138,11 +140,13 @@ class Answers:
 
 
 def asked_of(model: Model, request: ModelInferRequest, call: Call) -> Asked:
-    """The request, checked; raises TENSOR_INVALID."""
+    """The request, checked; raises TENSOR_INVALID, PARAMETER_INVALID."""
     outputs = model.decoder.outputs(request)
     work = model.decoder.decode(request)
-    parameters = _parameters(request) if request.parameters else {}
-    return Asked(work, outputs, parameters, _deadline(request, model, call))
+    given = request.parameters
+    timing = model.timings.of(given or NO_PARAMETERS, call)
+    work.level, work.start_by, work.delays = timing.level, timing.start_by, timing.delays
+    return Asked(work, outputs, _parameters(request) if given else {}, timing.deadline)
 
 
 def _cacheable(model: Model, call: Call) -> bool:
@@ -164,16 +168,3 @@ def _value(parameter: Message) -> str | int | float | bool:
     field = parameter.WhichOneof("parameter_choice")
     value: str | int | float | bool = getattr(parameter, field) if field else ""
     return value
-
-
-def _deadline(request: ModelInferRequest, model: Model, call: Call) -> float:
-    """The caller's deadline, or the model's default; parameter `timeout` (microseconds) lowers it."""
-    latest = call.arrived + model.timeout_s
-    if call.deadline is not None:
-        latest = call.deadline
-    if "timeout" in request.parameters:
-        parameter = request.parameters["timeout"]
-        microseconds = parameter.int64_param or parameter.uint64_param
-        if microseconds > 0:
-            latest = min(latest, call.arrived + microseconds * 1e-6)
-    return latest

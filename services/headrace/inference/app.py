@@ -72,7 +72,15 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             serving_models(
                 settings.repository,
                 settings.models,
-                Surroundings(settings.instances, observed, around.usage, flights, clock, settings.replica),
+                Surroundings(
+                    settings.instances,
+                    observed,
+                    around.usage,
+                    flights,
+                    clock,
+                    settings.replica,
+                    settings.weights,
+                ),
             )
         )
         models = control.models

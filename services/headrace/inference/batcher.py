@@ -7,67 +7,36 @@ cross the thread boundary, never a future per request; an instance is one thread
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from math import inf
+
+import structlog
 
 from headrace.inference import errors
 from headrace.inference.backend import Backend
-from headrace.inference.core.queue import BatchPolicy, BatchQueue, Cut, Item
-from headrace.inference.execution import Answer, Executed, Work, execute
-from headrace.metering.client import split_by_rows
+from headrace.inference.batch import Batch, Outcome, Ticket, executed
+from headrace.inference.core.cutting import Cut
+from headrace.inference.core.order import OutputOrder
+from headrace.inference.core.policy import BatchPolicy
+from headrace.inference.core.queue import BatchQueue, Refusal
+from headrace.inference.execution import Answer, Work
 from headrace.runtime.clock import Clock
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
 
+__all__ = ["Batch", "Batcher", "Outcome", "Ticket"]
+
+log = structlog.get_logger(__name__)
+
 SWEEP_S = 0.005
 """Deadlines are looked at no more often than this, so that many of them cost one look."""
-
-
-@dataclass(slots=True, eq=False)
-class Ticket(Item):
-    """A request in the queue: its work, its call, and who waits for it."""
-
-    work: Work
-    call: Call
-    waiter: "asyncio.Future[Outcome]"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """An executed batch. `shares` are its CPU nanoseconds split among the requests by their rows."""
-
-    tickets: list[Ticket]
-    rows: int
-    why: str
-    cut_at: float
-    executed: Executed
-    shares: list[int]
-
-
-@dataclass(slots=True, eq=False)
-class Outcome:
-    """One request's answer, and what the batch that executed it was.
-
-    Holds nothing of the batch itself: its tickets hold the futures that hold
-    this, and the ring would keep every tensor alive until the collector runs.
-    Times are nanoseconds on the monotonic clock; `queue_ns` is the wait between
-    the request's entry and the batch's start, `cpu_ns` the request's share of the
-    batch's CPU time.
-    """
-
-    answer: Answer
-    queue_ns: int
-    cpu_ns: int
-    batch_rows: int
-    started_ns: int
-    ended_ns: int
 
 
 class Batcher:
     """Batches the requests of one model onto its instances.
 
     `observe` is called on the event loop with every executed batch, before its
-    waiters are told.
+    waiters are told. `weights` has the tenants whose weight is not 1.
     """
 
     def __init__(
@@ -77,10 +46,12 @@ class Batcher:
         instances: int,
         clock: Clock,
         observe: Callable[[Batch], None],
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self._model = backend.signature.model
-        self._policy = policy
-        self._queue: BatchQueue[Ticket] = BatchQueue(policy)
+        self._queue: BatchQueue[Ticket] = BatchQueue(policy, instances, weights)
+        self._order: OutputOrder[Ticket] | None = OutputOrder() if policy.ordered else None
+        self._fixed = all(size >= 0 for spec in backend.signature.inputs for size in spec.dims)
         self._clock = clock
         self._observe = observe
         self._loop = asyncio.get_running_loop()
@@ -90,6 +61,8 @@ class Batcher:
         self._delay: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
+        self.mixed_up = 0
+        """Answers that were not of the request that they came back for; none of them was handed out."""
         self._threads = [
             threading.Thread(target=self._instance, args=(backend,), name=f"{self._model}-{i}", daemon=True)
             for i in range(instances)
@@ -110,24 +83,48 @@ class Batcher:
     async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:
         """Waits for the request's answer.
 
-        Raises QUEUE_FULL, DEADLINE_EXCEEDED, EXECUTION_FAILED. A cancelled
-        caller leaves the queue at once and touches nobody else in its batch.
+        Raises QUEUE_FULL, DEADLINE_INFEASIBLE, DEADLINE_EXCEEDED, EXECUTION_FAILED.
+        A cancelled caller leaves the queue at once and touches nobody else in its batch.
         """
         now = self._clock.monotonic()
-        if deadline is not None and deadline <= now:
+        if (deadline is not None and deadline <= now) or (work.start_by <= now and not work.delays):
             raise errors.deadline_exceeded("queue")
-        bucket = tuple([shape[1:] for shape in work.shapes])
-        ticket = Ticket(work.rows, bucket, now, deadline, work, call, self._loop.create_future())
-        if not self._queue.offer(ticket):
-            raise errors.queue_full(self._model, self._policy.max_queue)
-        if deadline is not None:
-            self._sweep_by(deadline, now)
+        ticket = self._ticket(work, call, now, deadline)
+        refusal = self._queue.offer(ticket)
+        if refusal is not None:
+            raise self._refused(refusal, work)
+        work.tag = ticket.number
+        if self._order is not None:
+            self._order.enter(ticket.tenant, ticket)
+        if ticket.due < inf:
+            self._sweep_by(ticket.due, now)
         self._pump_soon()
         try:
             return await ticket.waiter
         except asyncio.CancelledError:
-            self._queue.withdraw(ticket)
+            if self._queue.withdraw(ticket):
+                self._finish(ticket)
             raise
+
+    def _ticket(self, work: Work, call: Call, now: float, deadline: float | None) -> Ticket:
+        return Ticket(
+            work.rows,
+            () if self._fixed else tuple([shape[1:] for shape in work.shapes]),
+            now,
+            deadline,
+            work,
+            call,
+            self._loop.create_future(),
+            tenant=call.caller.tenant,
+            level=work.level,
+            start_by=work.start_by,
+            delays=work.delays,
+        )
+
+    def _refused(self, refusal: Refusal, work: Work) -> HeadraceError:
+        if refusal.full:
+            return errors.queue_full(self._model, self._queue.policy.queues()[work.level - 1].max_queue)
+        return errors.deadline_infeasible(self._model, refusal.retry_after_s)
 
     async def close(self) -> None:
         """Stops the instances after what they execute; the queue must be empty or is refused."""
@@ -136,7 +133,7 @@ class Batcher:
                 timer.cancel()
         for ticket in list(self._queue):
             self._queue.withdraw(ticket)
-            _fail(ticket, errors.model_not_ready(self._model, "UNLOADING"))
+            self._fail(ticket, errors.model_not_ready(self._model, "UNLOADING"))
         for _ in self._threads:
             self._work.put(None)
         await asyncio.to_thread(self._join)
@@ -157,7 +154,7 @@ class Batcher:
         while self._idle and len(self._queue):
             taken = self._queue.take(now)
             for ticket in taken.expired:
-                _fail(ticket, errors.deadline_exceeded("queue"))
+                self._fail(ticket, errors.deadline_exceeded("queue"))
             if taken.cut is None:
                 self._wait_until_ripe(now)
                 return
@@ -172,48 +169,64 @@ class Batcher:
         if ripe is not None:
             self._delay = self._loop.call_later(max(0.0, ripe - now), self._pump)
 
-    def _sweep_by(self, deadline: float, now: float) -> None:
-        if self._sweep and self._sweep_at <= deadline:
+    def _sweep_by(self, due: float, now: float) -> None:
+        if self._sweep and self._sweep_at <= due:
             return
         if self._sweep:
             self._sweep.cancel()
-        self._sweep_at = deadline
-        self._sweep = self._loop.call_later(max(0.0, deadline - now), self._sweep_now)
+        self._sweep_at = due
+        self._sweep = self._loop.call_later(max(0.0, due - now), self._sweep_now)
 
     def _sweep_now(self) -> None:
         self._sweep = None
         now = self._clock.monotonic()
         for ticket in self._queue.expire(now):
-            _fail(ticket, errors.deadline_exceeded("queue"))
-        following = self._queue.next_deadline()
+            self._fail(ticket, errors.deadline_exceeded("queue"))
+        following = self._queue.next_due()
         if following is not None:
             self._sweep_by(max(following, now + SWEEP_S), now)
 
     def _instance(self, backend: Backend) -> None:
         while (job := self._work.get()) is not None:
-            self._loop.call_soon_threadsafe(self._done, _executed(backend, *job))
+            self._loop.call_soon_threadsafe(self._done, executed(backend, *job))
             del job  # or an idle instance would keep its last batch's tensors
 
     def _done(self, batch: Batch) -> None:
         self._idle += 1
+        done = batch.executed
+        self._queue.completed(batch.cut, batch.seconds)
         if len(self._queue):
             self._pump()
-        self._observe(batch)
-        started_ns, ended_ns = batch.executed.started_ns, batch.executed.ended_ns
-        for ticket, answer, cpu_ns in zip(batch.tickets, batch.executed.answers, batch.shares, strict=True):
+        if batch.tickets:
+            self._observe(batch)
+        if len(batch.tickets) < len(batch.cut.items):
+            for ticket in set(batch.cut.items) - set(batch.tickets):
+                self._finish(ticket)  # its caller has left; others may wait for its turn
+        for ticket, answer, cpu_ns in zip(batch.tickets, done.answers, done.shares, strict=True):
             if answer is None:
-                _fail(ticket, errors.execution_failed(self._model))
-            elif not ticket.waiter.done():
-                queue_ns = started_ns - int(ticket.arrived * 1e9)
-                ticket.waiter.set_result(Outcome(answer, queue_ns, cpu_ns, batch.rows, started_ns, ended_ns))
+                self._fail(ticket, errors.execution_failed(self._model))
+            elif answer.tag != ticket.number:
+                self._mixed_up(ticket, answer)
+            else:
+                queue_ns = done.started_ns - int(ticket.arrived * 1e9)
+                times = done.started_ns, done.ended_ns
+                self._finish(ticket, Outcome(answer, queue_ns, cpu_ns, batch.rows, *times))
 
+    def _mixed_up(self, ticket: Ticket, answer: Answer) -> None:
+        """An answer that is another request's is nobody's."""
+        self.mixed_up += 1
+        log.error("answer of another request", model=self._model, expected=ticket.number, got=answer.tag)
+        self._fail(ticket, errors.execution_failed(self._model))
 
-def _executed(backend: Backend, cut: Cut[Ticket], cut_at: float) -> Batch:
-    executed = execute(backend, [ticket.work for ticket in cut.items])
-    shares = split_by_rows(executed.cpu_ns, [ticket.rows for ticket in cut.items])
-    return Batch(cut.items, cut.rows, cut.why, cut_at, executed, shares)
+    def _fail(self, ticket: Ticket, error: HeadraceError) -> None:
+        self._finish(ticket, error)
 
-
-def _fail(ticket: Ticket, error: HeadraceError) -> None:
-    if not ticket.waiter.done():
-        ticket.waiter.set_exception(error)
+    def _finish(self, ticket: Ticket, ending: Outcome | HeadraceError | None = None) -> None:
+        """Tells the caller, or keeps it until the tenant's earlier requests are told."""
+        if self._order is None:
+            ticket.tell(ending)
+            return
+        ticket.ending = ending
+        for released in self._order.finish(ticket.tenant, ticket):
+            released.tell(released.ending)
+            released.ending = None

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from google.protobuf import json_format, text_format
 
-from headrace.inference.core.queue import BatchPolicy
+from headrace.inference.batching import EAGER, batching_problems
 from headrace.inference.core.repository import VersionPolicy
 from headrace.inference.core.tensors import DTYPES, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
 from headrace.inference.settings import ModelOverride
@@ -39,11 +39,7 @@ SERVED = {
     "version_policy",
     "model_warmup",
 }
-SERVED_BATCHING = {"max_queue_delay_microseconds", "default_queue_policy", "preferred_batch_size"}
 SERVED_TENSOR = {"name", "data_type", "dims"}
-
-EAGER = "headrace_eager"
-"""The parameter that makes a model wait for its delay although an instance is idle: "false"."""
 
 WITHIN = "headrace_within."
 """Before an input's name: the parameter with its lowest and highest value, "0:30521"."""
@@ -52,9 +48,6 @@ LONGEST = "headrace_longest."
 """Before an input's name: the parameter with the most that a dimension of -1 may have, "512"."""
 
 MAX_CONFIG_BYTES = 1024 * 1024
-DEFAULT_MAX_DELAY_US = 100_000
-DEFAULT_MAX_QUEUE = 4096
-DEFAULT_TIMEOUT_S = 30.0
 
 
 class ConfigError(Exception):
@@ -106,11 +99,6 @@ def _named(file: Path, config: ModelConfig, name: str) -> ModelConfig:
 
 def _refuse_unserved(file: Path, config: ModelConfig) -> None:
     fields = [f.name for f, _ in config.ListFields() if f.name not in SERVED]
-    fields += [
-        f"dynamic_batching.{f.name}"
-        for f, _ in config.dynamic_batching.ListFields()
-        if f.name not in SERVED_BATCHING
-    ]
     tensors: list[tuple[str, ModelInput | ModelOutput]] = [
         *((f"input[{i}]", tensor) for i, tensor in enumerate(config.input)),
         *((f"output[{i}]", tensor) for i, tensor in enumerate(config.output)),
@@ -128,12 +116,9 @@ def _refuse_unserved(file: Path, config: ModelConfig) -> None:
 
 def check_whole(file: Path, config: ModelConfig) -> None:
     """Raises `ConfigError` for what can only be judged when inputs, outputs and batch size are known."""
-    for size in config.dynamic_batching.preferred_batch_size:
-        if not 1 <= size <= config.max_batch_size:
-            raise ConfigError(
-                f"{file}: dynamic_batching.preferred_batch_size: expected 1 to max_batch_size"
-                f" ({config.max_batch_size}), got {size}"
-            )
+    problems = batching_problems(config)
+    if problems:
+        raise ConfigError(f"{file}: {'; '.join(problems)}")
     if not config.input or not config.output:
         raise ConfigError(f"{file}: input and output must be declared")
     _refuse_bad_bounds(file, config)
@@ -179,18 +164,6 @@ def signature_of(config: ModelConfig) -> Signature:
     )
 
 
-def policy_of(config: ModelConfig) -> BatchPolicy:
-    """When the model's batches close."""
-    batching = config.dynamic_batching
-    return BatchPolicy(
-        max_batch_size=max(1, config.max_batch_size),
-        max_delay_s=(batching.max_queue_delay_microseconds or DEFAULT_MAX_DELAY_US) / 1e6,
-        eager=config.parameters[EAGER].string_value != "false" if EAGER in config.parameters else True,
-        max_queue=batching.default_queue_policy.max_queue_size or DEFAULT_MAX_QUEUE,
-        preferred=tuple(batching.preferred_batch_size),
-    )
-
-
 def versions_of(config: ModelConfig) -> VersionPolicy:
     """Which versions serve; the newest, where the configuration does not say."""
     policy = config.version_policy
@@ -199,12 +172,6 @@ def versions_of(config: ModelConfig) -> VersionPolicy:
         specific=tuple(policy.specific.versions),
         every=policy.WhichOneof("policy_choice") == "all",
     )
-
-
-def timeout_s(config: ModelConfig) -> float:
-    """How long a request may wait whose caller set no deadline."""
-    microseconds = config.dynamic_batching.default_queue_policy.default_timeout_microseconds
-    return microseconds / 1e6 if microseconds else DEFAULT_TIMEOUT_S
 
 
 def instances_of(config: ModelConfig, default: int) -> int:
@@ -216,7 +183,10 @@ def override(config: ModelConfig, change: ModelOverride) -> ModelConfig:
     """The configuration with an operator's settings over it."""
     changed = ModelConfig()
     changed.CopyFrom(config)
+    said = config.dynamic_batching.HasField("default_queue_policy")
     policy = changed.dynamic_batching.default_queue_policy
+    if not said and (change.max_queue is not None or change.timeout_ms is not None):
+        policy.allow_timeout_override = True  # as it was without one
     if change.max_batch_size is not None:
         changed.max_batch_size = change.max_batch_size
     if change.max_queue is not None:

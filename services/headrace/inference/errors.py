@@ -1,6 +1,7 @@
 """What can be wrong with an inference, in the contract's reasons."""
 
 from collections.abc import Mapping
+from math import ceil
 
 import grpc
 
@@ -17,6 +18,8 @@ CODES: CodeTable = {
     (DOMAIN, "MODEL_NOT_READY"): grpc.StatusCode.UNAVAILABLE,
     (DOMAIN, "TENSOR_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
     (DOMAIN, "QUEUE_FULL"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "DEADLINE_INFEASIBLE"): grpc.StatusCode.UNAVAILABLE,
+    (DOMAIN, "PARAMETER_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
     (DOMAIN, EXECUTION_FAILED): grpc.StatusCode.INTERNAL,
     (DOMAIN, "BODY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
     (DOMAIN, "IDEMPOTENCY_KEY_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
@@ -35,6 +38,7 @@ CODES: CodeTable = {
 }
 
 RETRY_AFTER_S = 1.0
+LEAST_RETRY_AFTER_S = 0.01
 SHOWN = 255
 """Characters of a caller's own words in an error: a client refuses an answer with more than some KiB of metadata."""
 
@@ -83,6 +87,29 @@ def queue_full(model: str, max_queue: int) -> HeadraceError:
         f"the queue of model {model!r} holds its {max_queue} requests",
         {"model": model, "max_queue": str(max_queue)},
         RETRY_AFTER_S,
+    )
+
+
+def deadline_infeasible(model: str, late_s: float) -> HeadraceError:
+    """What waits before the request would make it `late_s` too late: it is refused now, not then."""
+    late_ms = str(ceil(late_s * 1000))
+    return _error(
+        "DEADLINE_INFEASIBLE",
+        f"the queue of model {model!r} is too long for this deadline, by about {late_ms} ms",
+        {"model": model, "late_ms": late_ms},
+        max(late_s, LEAST_RETRY_AFTER_S),
+    )
+
+
+def parameter_invalid(model: str, name: str, problem: str) -> HeadraceError:
+    """`name` is the request's parameter, `problem` what was expected and what came."""
+    field = f"parameters[{name}]"
+    return HeadraceError(
+        "PARAMETER_INVALID",
+        f"model {model!r}, {field}: {problem}",
+        {"model": model, "field": field},
+        DOMAIN,
+        violations=(FieldViolation(field, problem),),
     )
 
 

@@ -1,31 +1,41 @@
 """One batch, from raw request values to raw answers; runs in an instance's thread.
 
 Inputs of a batch are joined once into the buffer that the model reads; outputs
-are cut into each request's bytes. A batch that fails is tried again request by
-request, so that one bad request fails alone.
+are cut into each request's bytes. A batch that fails is halved until what makes
+it fail is alone: one bad request of n costs about 2 log2(n) more runs, and pays
+for the runs that it spoiled.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf, prod
 
 import numpy as np
 import structlog
 
 from headrace.inference.backend import Backend
 from headrace.inference.core.tensors import BYTES, DTYPES, Array, TensorSpec, Value, join_strings
+from headrace.metering.client import split_by_rows
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One request's inputs in the signature's order, each with its full shape."""
+    """One request's inputs in the signature's order, each with its full shape.
+
+    `level`, `start_by` and `delays` say how it waits (`core/lanes.py`). `tag` is
+    the queue's number of it, which its answer has to carry.
+    """
 
     rows: int
     shapes: list[tuple[int, ...]]
     values: list[Value]
+    level: int = 1
+    start_by: float = inf
+    delays: bool = False
+    tag: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -33,10 +43,12 @@ class Answer:
     """One request's outputs in the signature's order, in their raw form.
 
     Values are views into the batch's outputs where the datatype has a fixed size.
+    `tag` is that of the work whose rows these are.
     """
 
     shapes: list[tuple[int, ...]]
     values: list[bytes | memoryview]
+    tag: int = 0
 
 
 @dataclass(slots=True)
@@ -44,8 +56,9 @@ class Executed:
     """What became of a batch: an answer, or None for a failure, per request.
 
     Times are nanoseconds on the monotonic clock; `runs` counts the model's
-    executions (more than one after a failure). `cpu_ns` is what the instance's
-    thread had of a core meanwhile, repeated runs included.
+    executions (more than one after a failure). `shares` is each request's part of
+    what the instance's thread had of a core meanwhile: a run that succeeded is
+    shared by rows, one that failed is its culprits'.
     """
 
     answers: list[Answer | None]
@@ -54,39 +67,82 @@ class Executed:
     output_ns: int
     ended_ns: int
     runs: int = 1
-    cpu_ns: int = 0
+    shares: list[int] = field(default_factory=list)
+
+    @property
+    def cpu_ns(self) -> int:
+        """All shares."""
+        return sum(self.shares)
 
 
-def execute(backend: Backend, works: Sequence[Work]) -> Executed:
-    """Executes a batch; never raises what the model raised."""
-    cpu_started = time.thread_time_ns()
-    executed = _tried(backend, works)
-    executed.cpu_ns = time.thread_time_ns() - cpu_started
+def execute(
+    backend: Backend, works: Sequence[Work], wanted: Callable[[int], bool] = lambda _: True
+) -> Executed:
+    """Executes a batch; never raises what the model raised.
+
+    `wanted` tells whether somebody still waits for the request at a place; it is
+    asked before a request is run again.
+    """
+    started = time.monotonic_ns()
+    if not works:  # everybody left
+        return Executed([], started, started, started, started, 0)
+    executed = Executed([None] * len(works), started, started, started, started, 0, [0] * len(works))
+    _Halving(backend, works, wanted, executed).run(range(len(works)))
+    executed.ended_ns = time.monotonic_ns()
+    if executed.runs > 1:
+        executed.output_ns = executed.ended_ns
     return executed
 
 
-def _tried(backend: Backend, works: Sequence[Work]) -> Executed:
-    started = time.monotonic_ns()
-    try:
-        inputs = _joined(backend, works)
-        before = time.monotonic_ns()
-        outputs = backend.execute(inputs)
-        after = time.monotonic_ns()
-        answers: list[Answer | None] = list(_split(backend, outputs, works))
-        return Executed(answers, started, before, after, time.monotonic_ns())
-    except Exception as error:  # the root of an instance's work: a model may raise anything
-        log.error("model failed", model=backend.signature.model, requests=len(works), exc_info=error)
-        return _one_by_one(backend, works, started)
+@dataclass(slots=True)
+class _Halving:
+    """Runs a batch, and its halves while they fail."""
 
+    backend: Backend
+    works: Sequence[Work]
+    wanted: Callable[[int], bool]
+    done: Executed
 
-def _one_by_one(backend: Backend, works: Sequence[Work], started: int) -> Executed:
-    if len(works) == 1:
-        now = time.monotonic_ns()
-        return Executed([None], started, started, now, now)
-    alone = [_tried(backend, [work]) for work in works]
-    answers = [one.answers[0] for one in alone]
-    now = time.monotonic_ns()
-    return Executed(answers, started, started, now, now, 1 + sum(one.runs for one in alone))
+    def run(self, places: Sequence[int]) -> None:
+        """Answers these places, or finds out which of them fail."""
+        before = time.thread_time_ns()
+        self.done.runs += 1
+        try:
+            for place, answer in zip(places, self._once([self.works[i] for i in places]), strict=True):
+                self.done.answers[place] = answer
+        except Exception as error:  # the root of an instance's work: a model may raise anything
+            # The whole batch's failure has the traceback; its halves would repeat it.
+            shown, model = error if self.done.runs == 1 else False, self.backend.signature.model
+            log.error("model failed", model=model, requests=len(places), exc_info=shown)
+            spoiled = time.thread_time_ns() - before
+            if len(places) > 1:
+                self._halve(places)
+            guilty = [place for place in places if self.done.answers[place] is None]
+            self._charge(guilty or places, spoiled)
+            return
+        self._charge(places, time.thread_time_ns() - before)
+
+    def _once(self, works: Sequence[Work]) -> list[Answer]:
+        inputs = _joined(self.backend, works)
+        infer_ns = time.monotonic_ns()
+        outputs = self.backend.execute(inputs)
+        output_ns = time.monotonic_ns()
+        answers = _split(self.backend, outputs, works)
+        if self.done.runs == 1:
+            self.done.infer_ns, self.done.output_ns = infer_ns, output_ns
+        return answers
+
+    def _halve(self, places: Sequence[int]) -> None:
+        middle = len(places) // 2
+        for half in (places[:middle], places[middle:]):
+            again = [place for place in half if self.wanted(place)]
+            if again:
+                self.run(again)
+
+    def _charge(self, places: Sequence[int], cpu_ns: int) -> None:
+        shares = split_by_rows(cpu_ns, [self.works[place].rows for place in places])
+        for place, share in zip(places, shares, strict=True):
+            self.done.shares[place] += share
 
 
 def _joined(backend: Backend, works: Sequence[Work]) -> list[Array]:
@@ -113,13 +169,13 @@ def _column(spec: TensorSpec, values: list[Value], shape: tuple[int, ...]) -> Ar
 
 def _split(backend: Backend, outputs: list[Array], works: Sequence[Work]) -> list[Answer]:
     if not backend.signature.batches:
-        return [Answer([output.shape for output in outputs], [_raw(output) for output in outputs])]
+        return [_whole(outputs, works[0])]
     rows = sum(work.rows for work in works)
     for spec, output in zip(backend.signature.outputs, outputs, strict=True):
         if output.shape[0] != rows:
             raise ValueError(f"output {spec.name} has {output.shape[0]} rows for {rows}")
     if len(works) == 1:
-        return [Answer([output.shape for output in outputs], [_raw(output) for output in outputs])]
+        return [_whole(outputs, works[0])]
     columns = [_Rows(output) for output in outputs]
     answers = []
     first = 0
@@ -129,10 +185,15 @@ def _split(backend: Backend, outputs: list[Array], works: Sequence[Work]) -> lis
             Answer(
                 [(work.rows, *column.inner) for column in columns],
                 [column.between(first, last) for column in columns],
+                work.tag,
             )
         )
         first = last
     return answers
+
+
+def _whole(outputs: list[Array], work: Work) -> Answer:
+    return Answer([output.shape for output in outputs], [_raw(output) for output in outputs], work.tag)
 
 
 class _Rows:

@@ -1,13 +1,14 @@
 """The models that a replica serves: how each is put together, and how it is looked up."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from headrace.inference import errors
 from headrace.inference.backend import Backend
 from headrace.inference.batcher import Batch, Batcher
-from headrace.inference.config import instances_of, policy_of, timeout_s
+from headrace.inference.batching import Timings, policy_of, timeout_s
+from headrace.inference.config import instances_of
 from headrace.inference.core.repository import Index
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
@@ -61,6 +62,7 @@ class Model:
     encoder: Encoder
     statistics: Statistics
     usage: Usage
+    timings: Timings
     timeout_s: float
     digest: str
     cacheable: bool
@@ -141,7 +143,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every model of a replica is served with."""
+    """What every model of a replica is served with. `weights` has the tenants whose weight is not 1."""
 
     instances: int
     telemetry: Telemetry
@@ -149,6 +151,7 @@ class Surroundings:
     flights: FlightRecorder
     clock: Clock
     replica: str
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 class Assembly:
@@ -165,6 +168,7 @@ class Assembly:
     def assemble(self, name: str, loaded: Loaded) -> Model:
         """A model that serves as soon as somebody finds it."""
         around, clock, config = self._around, self._around.clock, loaded.config
+        policy = policy_of(config)
         statistics = self._statistics.get((name, loaded.version))
         if statistics is None:
             statistics = Statistics(name, loaded.version, self._metrics)
@@ -183,12 +187,18 @@ class Assembly:
             config,
             loaded.backend,
             Batcher(
-                loaded.backend, policy_of(config), instances_of(config, around.instances), clock, observe
+                loaded.backend,
+                policy,
+                instances_of(config, around.instances),
+                clock,
+                observe,
+                around.weights,
             ),
             Decoder(loaded.backend.signature),
             Encoder(loaded.backend.signature, loaded.version),
             statistics,
             usage,
+            Timings(name, policy),
             timeout_s(config),
             loaded.digest,
             config.response_cache.enable,

@@ -72,8 +72,8 @@ class InferenceService:
         """The answer to one request as `write` puts it; the call's trailing metadata tells of it.
 
         Raises MODEL_NOT_FOUND, VERSION_NOT_FOUND, MODEL_NOT_READY,
-        TENSOR_INVALID, IDEMPOTENCY_KEY_INVALID, the guard's refusals,
-        USAGE_OUTBOX_FULL, QUEUE_FULL, DEADLINE_EXCEEDED, EXECUTION_FAILED.
+        TENSOR_INVALID, PARAMETER_INVALID, IDEMPOTENCY_KEY_INVALID, the guard's refusals,
+        USAGE_OUTBOX_FULL, QUEUE_FULL, DEADLINE_INFEASIBLE, DEADLINE_EXCEEDED, EXECUTION_FAILED.
         """
         if call.trace_id:
             call.trailing.append(("headrace-trace-id", call.trace_id))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -12,6 +13,9 @@ from headrace.runtime.telemetry import TelemetrySettings
 
 PREFIX = "HEADRACE_INFERENCE"
 MODES = NONE, POLL, EXPLICIT = ("none", "poll", "explicit")
+
+Weight = Annotated[float, msgspec.Meta(ge=1, le=1000)]
+"""A tenant's share of a model, beside that of the others that wait."""
 
 
 class ModelOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +75,8 @@ class InferenceSettings:
     the directory of usage events that metering has not taken yet, `cache_key`
     the file with the secret of cache keys. `sync_timeout_ms` is how long a
     request waits for a guard that does not answer. `flights` is how many of the
-    last requests the flight recorder keeps, 105 bytes each.
+    last requests the flight recorder keeps, 105 bytes each. `weights` has the
+    tenants whose share of a busy model is not that of every other (1).
     """
 
     listen: str = "127.0.0.1:9100"
@@ -99,6 +104,7 @@ class InferenceSettings:
     outbox_events: int = 2_400_000
     outbox_sync: bool = False
     flights: int = 100_000
+    weights: Mapping[str, float] = field(default_factory=dict)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
     @classmethod
@@ -131,10 +137,20 @@ class InferenceSettings:
             outbox_events=reader.integer("OUTBOX_EVENTS", 2_400_000, low=1, high=10**9),
             outbox_sync=reader.flag("OUTBOX_SYNC", default=False),
             flights=reader.integer("FLIGHTS", 100_000, low=1, high=10_000_000),
+            weights=_weights(reader),
             telemetry=TelemetrySettings.read(values),
         )
         reader.finish()
         return settings
+
+
+def _weights(reader: SettingsReader) -> dict[str, float]:
+    text = reader.text("WEIGHTS", "{}")
+    try:
+        return msgspec.json.decode(text, type=dict[str, Weight])
+    except msgspec.MsgspecError as error:
+        reader.problem("WEIGHTS", f"must be a JSON object of weights from 1 to 1000: {error}")
+        return {}
 
 
 def _overrides(reader: SettingsReader) -> dict[str, ModelOverride]:

@@ -79,10 +79,10 @@ class Usage:
     def executed(self, batch: Batch) -> None:
         """Records the requests of a batch that get no answer: they failed, or nobody waits any more."""
         for ticket, answer, cpu_ns in zip(batch.tickets, batch.executed.answers, batch.shares, strict=True):
-            if answer is None:
-                self.unanswered(ticket.call, ticket.work, UsageKind.FAILED, cpu_ns)
-            elif ticket.waiter.cancelled():
+            if ticket.waiter.cancelled():
                 self.unanswered(ticket.call, ticket.work, UsageKind.CANCELLED, cpu_ns)
+            elif answer is None:
+                self.unanswered(ticket.call, ticket.work, UsageKind.FAILED, cpu_ns)
 
     def unanswered(self, call: Call, work: Work, kind: UsageKind, cpu_ns: int) -> None:
         """Records work without an answer. Its room was given back when its caller left, so it takes spare room."""

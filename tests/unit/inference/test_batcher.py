@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
+from headrace.inference.batch import NO_WORK
 from headrace.inference.batcher import Batch, Batcher, Outcome
-from headrace.inference.core.queue import BatchPolicy
+from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.execution import Work
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.errors import HeadraceError
@@ -246,7 +247,9 @@ async def test_an_answered_request_leaves_nothing_behind() -> None:
             left: list[object] = []
             for _ in range(100):
                 await asyncio.to_thread(int)  # the instance's thread may not have let go of its batch yet
-                left = [one for one in gc.get_objects() if isinstance(one, Work | Outcome)]
+                left = [
+                    one for one in gc.get_objects() if isinstance(one, Work | Outcome) and one is not NO_WORK
+                ]
                 if not left:
                     break
         finally:

@@ -4,16 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.inference.config import (
-    ConfigError,
-    instances_of,
-    override,
-    policy_of,
-    read_config,
-    signature_of,
-    timeout_s,
-)
-from headrace.inference.core.queue import BatchPolicy
+from headrace.inference.batching import policy_of, timeout_s
+from headrace.inference.config import ConfigError, instances_of, override, read_config, signature_of
+from headrace.inference.core.policy import BatchPolicy, QueuePolicy
 from headrace.inference.core.tensors import Signature, TensorSpec
 from headrace.inference.settings import ModelOverride
 from headrace.inference.v2.model_config_pb2 import ModelConfig
@@ -49,7 +42,9 @@ def test_the_signature_speaks_the_protocols_datatypes(tmp_path: Path) -> None:
 def test_defaults_are_the_specifications(tmp_path: Path) -> None:
     """100 ms at the most, eager, 30 s for callers without a deadline, an instance a core."""
     plain = config(tmp_path / "m")
-    assert policy_of(plain) == BatchPolicy(8, 0.1, eager=True, max_queue=4096)
+    assert policy_of(plain) == BatchPolicy(
+        8, 0.1, eager=True, levels=(QueuePolicy(4096, allow_override=True),)
+    )
     assert timeout_s(plain) == 30.0
     assert instances_of(plain, 2) == 2
 
@@ -61,7 +56,9 @@ def test_the_folder_sets_its_batching(tmp_path: Path) -> None:
         "instance_group { count: 3 kind: KIND_CPU } dynamic_batching { preferred_batch_size: [2, 4] max_queue_delay_microseconds: 500"
         " default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 2000000 } }",
     )
-    assert policy_of(own) == BatchPolicy(8, 0.0005, eager=True, max_queue=7, preferred=(2, 4))
+    assert policy_of(own) == BatchPolicy(
+        8, 0.0005, eager=True, max_queue=7, preferred=(2, 4), levels=(QueuePolicy(7, 2.0),)
+    )
     assert (timeout_s(own), instances_of(own, 2)) == (2.0, 3)
 
 
@@ -73,7 +70,9 @@ def test_an_operator_overrides_the_folder(tmp_path: Path) -> None:
             max_batch_size=2, max_queue=3, max_delay_us=10, eager=False, timeout_ms=50, instances=4
         ),
     )
-    assert policy_of(changed) == BatchPolicy(2, 0.00001, eager=False, max_queue=3)
+    assert policy_of(changed) == BatchPolicy(
+        2, 0.00001, eager=False, max_queue=3, levels=(QueuePolicy(3, 0.05, allow_override=True),)
+    )
     assert (timeout_s(changed), instances_of(changed, 2), changed.max_batch_size) == (0.05, 4, 2)
 
 
@@ -81,7 +80,22 @@ def test_an_operator_overrides_the_folder(tmp_path: Path) -> None:
     ("more", "field"),
     [
         ("sequence_batching {}", "sequence_batching"),
-        ("dynamic_batching { preserve_ordering: true }", "dynamic_batching.preserve_ordering"),
+        (
+            "dynamic_batching { preserve_ordering: true priority_levels: 2 default_priority_level: 1 }",
+            "dynamic_batching.preserve_ordering: expected false with more than one of priority_levels",
+        ),
+        ("dynamic_batching { priority_levels: 2 }", r"default_priority_level: expected 1 to .* \(2\), got 0"),
+        ("dynamic_batching { priority_levels: 101 default_priority_level: 1 }", "at most 100, got 101"),
+        ("dynamic_batching { default_priority_level: 1 }", "expected none without priority_levels"),
+        (
+            "dynamic_batching { priority_levels: 1 default_priority_level: 1"
+            " priority_queue_policy { key: 2 value { max_queue_size: 1 } } }",
+            r"dynamic_batching.priority_queue_policy\[2\]: expected a key from 1",
+        ),
+        (
+            'parameters { key: "headrace_aging_us" value { string_value: "-1" } }',
+            "headrace_aging_us.: expected microseconds",
+        ),
         ("dynamic_batching { preferred_batch_size: 9 }", "dynamic_batching.preferred_batch_size"),
         ("instance_group { kind: KIND_GPU }", r"instance_group\[0\].kind"),
         ('input { name: "z" data_type: TYPE_FP32 dims: 1 optional: true }', r"input\[1\].optional"),

@@ -24,13 +24,62 @@ def test_rows_are_joined_and_cut_where_they_were() -> None:
     assert done.started_ns <= done.infer_ns <= done.output_ns <= done.ended_ns
 
 
-def test_a_failed_batch_is_tried_request_by_request() -> None:
-    """Who did not cause the failure does not have it; each is tried once more at most."""
+def test_a_failed_batch_is_halved_until_what_fails_is_alone() -> None:
+    """Who did not cause the failure does not have it; one of 16 costs 2 log2(16) runs more, not 16."""
+    backend = Doubling(max_batch_size=16)
+    backend.poison = 5.0
+    done = execute(backend, [work(number) for number in range(16)])
+    assert [answer is None for answer in done.answers] == [number == 5 for number in range(16)]
+    assert done.runs == len(backend.runs) == 9
+
+
+def test_several_bad_requests_are_all_found() -> None:
+    """However they are spread, and if all are bad, each is told so."""
+    backend = Doubling(max_batch_size=8)
+    backend.poison = 1.0
+    numbers = [1, 2, 1, 1, 3]
+    done = execute(backend, [work(number) for number in numbers])
+    assert [answer is None for answer in done.answers] == [number == 1 for number in numbers]
+    assert execute(backend, [work(1), work(1)]).answers == [None, None]
+
+
+def test_who_spoils_a_run_pays_for_it() -> None:
+    """Batch-mates pay for the run that answered them; nothing of the thread's time is lost."""
+
+    class Slow(Doubling):
+        """Takes longest for what fails."""
+
+        def execute(self, inputs: list[Array]) -> list[Array]:
+            """Counts to a hundred thousand where it will fail."""
+            if (inputs[0] == self.poison).any():
+                assert sum(range(100_000)) > 0
+            return super().execute(inputs)
+
+    backend = Slow(max_batch_size=8)
+    backend.poison = 2.0
+    done = execute(backend, [work(1), work(2), work(3), work(4)])
+    assert done.shares[1] > 10 * max(done.shares[0], done.shares[2], done.shares[3])
+    assert done.cpu_ns == sum(done.shares)
+
+
+def test_whom_nobody_waits_for_is_not_run_again() -> None:
+    """A caller that left meanwhile is not computed for."""
     backend = Doubling(max_batch_size=8)
     backend.poison = 2.0
-    done = execute(backend, [work(1), work(2), work(3)])
-    assert [answer is None for answer in done.answers] == [False, True, False]
-    assert done.runs == 4
+    done = execute(backend, [work(1), work(2), work(3), work(4)], lambda place: place != 3)
+    assert backend.runs == [[1, 2, 3, 4], [1, 2], [1], [2], [3]]
+    assert [answer is None for answer in done.answers] == [False, True, False, True]
+
+
+def test_an_answer_carries_its_requests_tag() -> None:
+    """Also when the batch was run in halves."""
+    backend = Doubling(max_batch_size=8)
+    backend.poison = 2.0
+    works = [work(number) for number in (1, 2, 3, 4)]
+    for tag, one in enumerate(works, 70):
+        one.tag = tag
+    tags = [answer and answer.tag for answer in execute(backend, works).answers]
+    assert tags == [70, None, 72, 73]
 
 
 class Short(Doubling):

@@ -13,7 +13,8 @@ from headrace.cache.client import AnswerKeys
 from headrace.guard.client import Outcome
 from headrace.inference.answers import Answers, Inference
 from headrace.inference.batcher import Batch, Batcher
-from headrace.inference.core.queue import BatchPolicy
+from headrace.inference.batching import Timings
+from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
 from headrace.inference.load import LoadMeter
@@ -98,6 +99,7 @@ async def replica(
         Encoder(backend.signature, "1"),
         Statistics("doubling", "1", InferenceMetrics(telemetry.registry)),
         recorded,
+        Timings("doubling", BatchPolicy()),
         30.0,
         digest,
         cacheable,

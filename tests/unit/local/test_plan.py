@@ -183,7 +183,8 @@ def test_another_redis(address: str) -> None:
 
 def test_limits_of_tenants() -> None:
     """Guard gets every limit, and of a tenant what the file says of it and nothing else."""
-    made = plan("limits: {rate: 0.01, wait_ms: 5, tenants: {acme: {burst: 20}}, breaker: {open_s: 1}}")
+    tenants = "{acme: {burst: 20, weight: 3}}"
+    made = plan(f"limits: {{rate: 0.01, wait_ms: 5, tenants: {tenants}, breaker: {{open_s: 1}}}}")
     assert json.loads(made.guard_spec(9300).env["HEADRACE_GUARD_LIMITS"]) == {
         "rate": 0.01,
         "burst": 1000,
@@ -192,6 +193,13 @@ def test_limits_of_tenants() -> None:
         "breaker": {"failures": 5, "open_s": 1.0},
         "tenants": {"acme": {"burst": 20}},
     }
+
+
+def test_weights_of_tenants() -> None:
+    """They are the replicas' to know, whether or not there are limits."""
+    for enabled in ("true", "false"):
+        made = plan(f"limits: {{enabled: {enabled}, tenants: {{acme: {{weight: 3}}, other: {{burst: 20}}}}}}")
+        assert InferenceSettings.read(made.replica_spec(0, 9100).env).weights == {"acme": 3.0}
 
 
 def test_prices() -> None:

@@ -1,56 +1,44 @@
-"""One model's queue, and when a batch is cut from it.
+"""One model's queue: what may wait, and which batch an idle instance gets.
 
 Pure: every method takes `now` (monotonic seconds) and tells what is to be done;
-the shell (`batcher.py`) does it. Requests of different shapes wait in different
-buckets, because they can't share a batch; the bucket whose first request has
-waited longest goes first, and inside a bucket the order of arrival holds.
+the shell (`batcher.py`) does it. What goes before what, and the module that has it:
+
+1. who has left or is too late is never executed (here);
+2. what can't meet its deadline is refused at entry (`_too_late`);
+3. the higher level first, a request that has aged before it (`turns.py`);
+4. in a level the tenant that has had the least for its weight (`lanes.py`);
+5. of a tenant the request that is due first (`lanes.py`);
+6. its shape and length decide who can share its batch (`padding.py`);
+7. the earliest deadline decides when the batch ends its wait (`windows.py`) and how
+   large it may be, the cost curve what is worth running (`cutting.py`, `costs.py`);
+8. preferred sizes decide between sizes that cost the same (`cutting.py`).
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Generic, TypeVar
 
+from headrace.inference.core.costs import CostCurve
+from headrace.inference.core.cutting import Cut, Filling, lateness, size_for
+from headrace.inference.core.lanes import Item, Lane, Shelf
+from headrace.inference.core.levels import Level
+from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
+from headrace.inference.core.turns import Turns
+from headrace.inference.core.windows import Group
 
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """When a batch closes.
-
-    `max_delay_s` is an upper bound, counted from the arrival of the batch's
-    first request. An `eager` model's idle instance takes what is there at once;
-    otherwise it waits for `max_batch_size` rows or the end of the delay.
-    `max_queue` bounds the requests that wait, exactly. `preferred` sizes are the
-    ones that the model runs best at: of what waits, the largest of them that can
-    be filled is taken; where none can, all of it.
-    """
-
-    max_batch_size: int = 32
-    max_delay_s: float = 0.1
-    eager: bool = True
-    max_queue: int = 4096
-    preferred: tuple[int, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """One request that waits: `rows` of shape `bucket`."""
-
-    rows: int
-    bucket: Hashable
-    arrived: float
-    deadline: float | None
-
+LANES_KEPT = 1024
+"""Lanes, and the shapes behind them, that are remembered although nobody waits there."""
 
 T = TypeVar("T", bound=Item)
 
 
 @dataclass(frozen=True, slots=True)
-class Cut(Generic[T]):
-    """A batch to execute now. `items` in order of arrival; never empty."""
+class Refusal:
+    """A request that may not wait: its level is `full`, or it would be answered too late."""
 
-    items: list[T]
-    rows: int
-    why: str
+    full: bool
+    retry_after_s: float
 
 
 @dataclass(slots=True)
@@ -62,126 +50,251 @@ class Taken(Generic[T]):
 
 
 class BatchQueue(Generic[T]):
-    """The requests of one model that wait for an instance."""
+    """The requests of one model that wait for one of its instances.
 
-    def __init__(self, policy: BatchPolicy) -> None:
-        self._policy = policy
-        self._buckets: dict[Hashable, OrderedDict[T, None]] = {}
+    `weights` has the tenants whose weight is not 1.
+    """
+
+    def __init__(
+        self, policy: BatchPolicy, instances: int = 1, weights: Mapping[str, float] | None = None
+    ) -> None:
+        self.policy = policy
+        self._instances = instances
+        self._weights = weights or {}
+        self.levels: list[Level[T]] = []
+        for rank, one in enumerate(policy.queues(), 1):
+            self.levels += _with_delayed(rank, one)
+        self.groups: dict[Hashable, Group[T]] = {}
+        self._several = len(self.levels) > 1
+        self._lanes: dict[Hashable, Lane[T]] = {}
+        self._turns: Turns[T] = Turns(policy, self.levels, self.groups, self._lanes)
+        self._lanes_kept = LANES_KEPT
         self._size = 0
+        self._backlog = 0.0
+        self._numbers = 0
+        self._running: dict[int, float] = {}
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[T]:
-        for bucket in self._buckets.values():
-            yield from bucket
+        for lane in self._lanes.values():
+            yield from lane.items()
 
-    def offer(self, item: T) -> bool:
-        """Lets `item` wait; False when the queue is full."""
-        if self._size >= self._policy.max_queue:
-            return False
-        bucket = self._buckets.get(item.bucket)
-        if bucket is None:
-            bucket = self._buckets[item.bucket] = OrderedDict()
-        bucket[item] = None
-        self._size += 1
-        return True
+    def remembered(self) -> int:
+        """Lanes and accounts that are kept, also of those who do not wait now."""
+        return len(self._lanes) + sum(level.remembered for level in self.levels)
+
+    def offer(self, item: T) -> Refusal | None:
+        """Lets `item` wait from its arrival on; None unless it may not."""
+        lane = self._lanes.get((item.level, item.tenant, item.bucket, item.length_class))
+        if lane is None:
+            lane = self._open(item, self._level(item.level))
+        level, curve = lane.level, lane.curve
+        if level.live >= level.policy.max_queue or level.waiting >= level.policy.max_queue:
+            return Refusal(full=True, retry_after_s=1.0)
+        due = item.start_by
+        if item.deadline is not None and item.deadline < due:
+            due = item.deadline
+        item.due = due
+        item.cost = curve.unit_s * item.rows * item.length
+        # Whatever waits and runs is done by then: the usual request need not be looked at closely.
+        calm = 3 * (self._backlog + curve.full_s)
+        if curve.known and due - item.arrived < calm:
+            late = self._too_late(lane, item)
+            if late > 0:
+                return Refusal(full=False, retry_after_s=late)
+        self._insert(lane, item)
+        return None
 
     def withdraw(self, item: T) -> bool:
         """Removes a request that nobody waits for; False when it no longer waits."""
-        bucket = self._buckets.get(item.bucket)
-        if bucket is None or item not in bucket:
+        lane: Lane[T] | None = item.lane
+        if lane is None:
             return False
-        self._remove(item, bucket)
+        self._leave(lane, item)
         return True
 
     def expire(self, now: float) -> list[T]:
-        """Removes the requests whose deadline has passed."""
-        late = [item for item in self if item.deadline is not None and item.deadline <= now]
-        for item in late:
-            self.withdraw(item)
+        """Removes the requests that are too late, and puts those back that are to be delayed."""
+        late: list[T] = []
+        for lane in list(self._lanes.values()):
+            while (item := lane.head()) is not None and item.due <= now:
+                self._late(item, now, late)
         return late
 
-    def next_deadline(self) -> float | None:
-        """The earliest deadline of a waiting request."""
-        return min((item.deadline for item in self if item.deadline is not None), default=None)
+    def next_due(self) -> float | None:
+        """When the next waiting request is too late, or delayed."""
+        heads = (lane.head() for lane in self._lanes.values())
+        due = min((head.due for head in heads if head is not None), default=inf)
+        return None if due == inf else due
 
     def take(self, now: float) -> Taken[T]:
         """The batch that an idle instance is to execute now, if any.
 
-        Requests whose deadline has passed are never part of a batch.
+        Requests that are too late are never part of a batch.
         """
         taken: Taken[T] = Taken()
-        for bucket in sorted(self._buckets.values(), key=_first_arrival):
-            self._drop_late_heads(bucket, now, taken.expired)
-            why = self._ripe(bucket, now)
-            if why:
-                taken.cut = self._cut(bucket, now, why, taken.expired)
+        while self._size:
+            item, why = self._turns.lead(now)
+            if item is None:
                 break
+            if item.due <= now:
+                self._late(item, now, taken.expired)
+                continue
+            taken.cut = self._cut(item, now, why, taken.expired)
+            self._running[id(taken.cut)] = now + taken.cut.predicted_s
+            break
         return taken
 
-    def next_ripe(self) -> float | None:
-        """When the first delay ends, for an instance that stays idle until then."""
-        if not self._size:
-            return None
-        return min(map(_first_arrival, self._buckets.values())) + self._policy.max_delay_s
+    def completed(self, cut: Cut[T], seconds: float | None) -> None:
+        """Learns what a batch took; None for one that failed, which says nothing of its size."""
+        self._running.pop(id(cut), None)
+        if seconds is None:
+            return
+        if cut.curve is not None:
+            cut.curve.observe(cut.cells, seconds)
+        expected = sum(item.cost for item in cut.items)
+        if len(self._lanes) > 1 and expected:
+            for item in cut.items:
+                item.account.correct(item.cost, item.cost * seconds / expected)
 
-    def _ripe(self, bucket: "OrderedDict[T, None]", now: float) -> str:
-        if not bucket:
-            return ""
-        if self._policy.eager:
-            return "idle"
-        if _first_arrival(bucket) + self._policy.max_delay_s <= now:
-            return "delay"
-        rows = 0
-        for item in bucket:
-            rows += item.rows
-            if rows >= self._policy.max_batch_size:
-                return "full"
+    def next_ripe(self) -> float | None:
+        """When a patient model's next batch is to be cut, for an instance that stays idle until then."""
+        return self._turns.next_ripe() if self._size else None
+
+    def _level(self, number: int) -> Level[T]:
+        return next(level for level in self.levels if level.rank == number)
+
+    def _open(self, item: T, level: Level[T]) -> Lane[T]:
+        if len(self._lanes) >= self._lanes_kept:
+            self._tidy()
+        group = self.groups.get(item.bucket)
+        if group is None:
+            group = self.groups[item.bucket] = Group(CostCurve())
+        lane = level.lane(item, self._weights.get(item.tenant, 1.0), self._numbers, group)
+        self._lanes[level.rank, item.tenant, item.bucket, item.length_class] = lane
+        return lane
+
+    def _tidy(self) -> None:
+        for key in [key for key, lane in self._lanes.items() if lane.head() is None]:
+            del self._lanes[key]
+        self._lanes_kept = 2 * len(self._lanes) + LANES_KEPT
+        for level in self.levels:
+            level.tidy()
+        if len(self.groups) > LANES_KEPT // 4:
+            for bucket in [bucket for bucket, group in self.groups.items() if not group.rows]:
+                del self.groups[bucket]
+
+    def _insert(self, lane: Lane[T], item: T) -> None:
+        self._numbers = item.number = self._numbers + 1
+        level, account = lane.level, lane.account
+        item.lane, item.account = lane, account
+        if not account.live:
+            level.activate(account)
+        account.live += 1
+        account.backlog += item.cost
+        level.live += 1
+        lane.group.rows += item.rows
+        self._size += 1
+        self._backlog += item.cost
+        if self._several:
+            level.arrivals.add(item)
+        if not self.policy.eager:
+            lane.group.arrivals.add(item)
+        lane.add(item)
+
+    def _leave(self, lane: Lane[T], item: T) -> None:
+        lane.out(item)
+        level, account = lane.level, lane.account
+        account.live -= 1
+        account.backlog -= item.cost
+        if not account.live:
+            level.deactivate(account)
+        level.live -= 1
+        lane.group.rows -= item.rows
+        self._size -= 1
+        self._backlog = self._backlog - item.cost if self._size else 0.0
+
+    def _late(self, item: T, now: float, late: list[T]) -> None:
+        level = item.lane.level
+        self._leave(item.lane, item)
+        delayed = level.delayed
+        if delayed is None or not item.delays or (item.deadline is not None and item.deadline <= now):
+            late.append(item)
+            return
+        item.delays = False
+        item.due = inf if item.deadline is None else item.deadline
+        key = (delayed.rank, item.tenant, item.bucket, item.length_class)
+        self._insert(self._lanes.get(key) or self._open(item, delayed), item)
+
+    def _too_late(self, lane: Lane[T], item: T) -> float:
+        """By how much the request would miss its time if it waited; nothing of this holds for an idle model."""
+        idle = len(self._running) < self._instances
+        if idle and not self._size:
+            return 0.0
+        ahead = lane.level.ahead(lane, item)
+        if self._several:
+            ahead += sum(level.backlog for level in self.levels if level.rank < lane.level.rank)
+        soonest = 0.0 if idle else max(0.0, min(self._running.values()) - item.arrived)
+        wait = ahead / self._instances + soonest
+        return lateness(item, lane.curve, wait, ahead, self.policy.max_batch_size)
+
+    def _cut(self, leader: T, now: float, why: str, late: list[T]) -> Cut[T]:
+        lane: Lane[T] = leader.lane
+        policy, curve, waiting = self.policy, lane.curve, lane.group.rows
+        if waiting == leader.rows:
+            self._serve(lane, leader)
+            cells = leader.rows * leader.length
+            full = leader.rows >= policy.max_batch_size
+            return Cut(
+                [leader], leader.rows, "full" if full else why, "all", cells, 0, curve.predict(cells), curve
+            )
+        size = size_for(waiting, policy.max_batch_size, policy.preferred, curve, leader.length)
+        filling: Filling[T] = Filling(size, policy.padding, curve, now, leader.length)
+        self._serve(lane, leader)
+        filling.add(leader)
+        bound = self._fill(filling, lane, leader, now, late)
+        return filling.cut(why, bound or "all")
+
+    def _fill(self, filling: Filling[T], lane: Lane[T], leader: T, now: float, late: list[T]) -> str:
+        """Fills the batch from the leader's level, then from the others; why it ended."""
+        padding, first, place = "", lane.level, leader.length_class
+        for level in [first, *(one for one in self.levels if one is not first)] if self._several else [first]:
+            shelves = level.shelves.get(leader.bucket, {})
+            for near in sorted(shelves, key=lambda other: (abs(other - place), other)):
+                bound = self._draw(shelves[near], filling, now, late)
+                if bound == "padding":
+                    padding = bound
+                elif bound:
+                    return bound
+        return padding
+
+    def _draw(self, shelf: Shelf[T], filling: Filling[T], now: float, late: list[T]) -> str:
+        """Takes from a shelf's tenants by turns until the batch is full or the shelf empty; why it ended."""
+        while (lane := shelf.first()) is not None:
+            account, turn_ends = lane.account, shelf.runner_up()
+            while account.tag <= turn_ends and (item := lane.head()) is not None:
+                if item.due <= now:
+                    self._late(item, now, late)
+                    continue
+                bound = filling.offer(item)
+                if bound:
+                    return bound
+                self._serve(lane, item)
         return ""
 
-    def _cut(self, bucket: "OrderedDict[T, None]", now: float, why: str, expired: list[T]) -> Cut[T]:
-        items: list[T] = []
-        rows = 0
-        size = self._size_for(bucket)
-        while bucket:
-            item = next(iter(bucket))
-            if item.deadline is not None and item.deadline <= now:
-                expired.append(item)
-            elif not items or rows + item.rows <= size:
-                items.append(item)
-                rows += item.rows
-            else:
-                break
-            self._remove(item, bucket)
-        return Cut(items, rows, "full" if rows >= size else why)
-
-    def _size_for(self, bucket: "OrderedDict[T, None]") -> int:
-        """How many rows the next batch of this bucket is to have at the most."""
-        largest = self._policy.max_batch_size
-        if not self._policy.preferred:
-            return largest
-        rows = 0
-        for item in bucket:
-            rows += item.rows
-            if rows >= largest:
-                break
-        return max((size for size in self._policy.preferred if size <= rows), default=largest)
-
-    def _drop_late_heads(self, bucket: "OrderedDict[T, None]", now: float, expired: list[T]) -> None:
-        while bucket:
-            item = next(iter(bucket))
-            if item.deadline is None or item.deadline > now:
-                return
-            expired.append(item)
-            self._remove(item, bucket)
-
-    def _remove(self, item: T, bucket: "OrderedDict[T, None]") -> None:
-        del bucket[item]
-        self._size -= 1
-        if not bucket:
-            self._buckets.pop(item.bucket, None)
+    def _serve(self, lane: Lane[T], item: T) -> None:
+        level, account = lane.level, lane.account
+        if account.tag > level.virtual:
+            level.virtual = account.tag
+        account.charge(item.cost)
+        self._leave(lane, item)
 
 
-def _first_arrival(bucket: "OrderedDict[T, None]") -> float:
-    return next(iter(bucket)).arrived
+def _with_delayed(rank: int, policy: QueuePolicy) -> list[Level[T]]:
+    level: Level[T] = Level(float(rank), policy)
+    if policy.action is not TimeoutAction.DELAY:
+        return [level]
+    level.delayed = Level(rank + 0.5, policy)
+    return [level, level.delayed]

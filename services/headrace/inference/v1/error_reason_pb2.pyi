@@ -107,6 +107,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No request of this identifier is recorded any more, or none that the caller may see.
     Example metadata: {"id": "4f1c0a52-7d1e-4b8a-9d0f-2f5a3c1b7e60"}. Code: NOT_FOUND.
     """
+    ERROR_REASON_DEADLINE_INFEASIBLE: _ErrorReason.ValueType  # 30
+    """What waits before the request would make it miss its deadline, or its queue's timeout: it is refused at once.
+    Example metadata: {"model": "linear", "late_ms": "120"}. Code: UNAVAILABLE, with RetryInfo.
+    """
+    ERROR_REASON_PARAMETER_INVALID: _ErrorReason.ValueType  # 31
+    """A parameter of the request that says how it may wait is not what it has to be.
+    Example metadata: {"model": "linear", "field": "parameters[priority]"}.
+    Code: INVALID_ARGUMENT, with BadRequest.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
@@ -197,5 +206,14 @@ Example metadata: {"kind": "system", "region": "input"}. Code: NOT_FOUND.
 ERROR_REASON_FLIGHT_NOT_FOUND: ErrorReason.ValueType  # 20
 """No request of this identifier is recorded any more, or none that the caller may see.
 Example metadata: {"id": "4f1c0a52-7d1e-4b8a-9d0f-2f5a3c1b7e60"}. Code: NOT_FOUND.
+"""
+ERROR_REASON_DEADLINE_INFEASIBLE: ErrorReason.ValueType  # 30
+"""What waits before the request would make it miss its deadline, or its queue's timeout: it is refused at once.
+Example metadata: {"model": "linear", "late_ms": "120"}. Code: UNAVAILABLE, with RetryInfo.
+"""
+ERROR_REASON_PARAMETER_INVALID: ErrorReason.ValueType  # 31
+"""A parameter of the request that says how it may wait is not what it has to be.
+Example metadata: {"model": "linear", "field": "parameters[priority]"}.
+Code: INVALID_ARGUMENT, with BadRequest.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -50,6 +50,7 @@ Tenant = Annotated[
 TenantRate = Annotated[float, Meta(ge=0.001, le=10_000_000, examples=[1000])]
 Burst = Annotated[int, Meta(ge=1, le=10_000_000, examples=[1000])]
 Concurrency = Annotated[int, Meta(ge=1, le=1_000_000, examples=[100])]
+Weight = Annotated[float, Meta(ge=1, le=1000, examples=[2])]
 WaitMs = Annotated[int, Meta(ge=0, le=60_000, examples=[50])]
 
 Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1", examples=[0.7])]
@@ -155,12 +156,13 @@ class Insight(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TenantLimits(Struct, frozen=True, forbid_unknown_fields=True):
-    """What one tenant may do, where it differs from everybody."""
+    """What one tenant may do, where it differs; `weight` is its share of a busy model beside others' 1."""
 
     rate: TenantRate | UnsetType = UNSET
     burst: Burst | UnsetType = UNSET
     concurrency: Concurrency | UnsetType = UNSET
     wait_ms: WaitMs | UnsetType = UNSET
+    weight: Weight | UnsetType = UNSET
 
 
 class Breaker(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,24 +1,10 @@
-"""The batching core: what is cut, when, and from what."""
+"""The batching core: what is cut, when, and from what. What goes before what has its own files."""
 
-from collections.abc import Iterator
-
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from headrace.inference.core.queue import BatchPolicy, BatchQueue, Item
-
-
-def item(arrived: float, *, rows: int = 1, bucket: str = "a", deadline: float | None = None) -> Item:
-    return Item(rows, bucket, arrived, deadline)
-
-
-def filled(policy: BatchPolicy, *items: Item) -> BatchQueue[Item]:
-    queue: BatchQueue[Item] = BatchQueue(policy)
-    for one in items:
-        assert queue.offer(one)
-    return queue
-
+from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
+from tests.support.queues import cuts, filled, item, taught
 
 PATIENT = BatchPolicy(max_batch_size=4, max_delay_s=0.1, eager=False)
 
@@ -26,9 +12,9 @@ PATIENT = BatchPolicy(max_batch_size=4, max_delay_s=0.1, eager=False)
 def test_an_eager_queue_gives_an_idle_instance_what_is_there() -> None:
     """An idle instance never waits for company."""
     first = item(0.0)
-    taken = filled(BatchPolicy(), first).take(0.0)
-    assert taken.cut is not None
-    assert taken.cut.items == [first]
+    cut = filled(BatchPolicy(), first).take(0.0).cut
+    assert cut is not None
+    assert (cut.items, cut.why, cut.bound) == ([first], "idle", "all")
 
 
 def test_the_wait_opens_with_the_first_request_and_is_not_restarted() -> None:
@@ -41,61 +27,106 @@ def test_the_wait_opens_with_the_first_request_and_is_not_restarted() -> None:
     assert (cut.rows, cut.why) == (3, "delay")
 
 
+def test_the_wait_of_a_request_that_left_is_over() -> None:
+    """The next one's window begins with its own arrival."""
+    queue = filled(PATIENT, first := item(0.0), item(0.05))
+    assert queue.withdraw(first)
+    assert queue.next_ripe() == 0.05 + 0.1
+
+
 def test_a_full_batch_does_not_wait() -> None:
     """max_batch_size rows close the batch before its delay ends."""
     queue = filled(PATIENT, *(item(0.0) for _ in range(5)))
     cut = queue.take(0.0).cut
     assert cut is not None
-    assert (cut.rows, cut.why) == (4, "full")
+    assert (cut.rows, cut.why, cut.bound) == (4, "full", "size")
     assert queue.take(0.0).cut is None
+
+
+def test_the_wait_ends_while_the_earliest_deadline_can_still_hold() -> None:
+    """The window is cut short by what the batch is measured to take: 20 ms for two rows."""
+    queue = taught(filled(PATIENT), 0.010, 0.005)
+    assert queue.offer(item(100.0)) is None
+    assert queue.offer(item(100.0, deadline=100.050)) is None
+    assert queue.take(100.020).cut is None
+    ripe = queue.next_ripe()
+    assert ripe is not None
+    assert 100.020 < ripe < 100.030
+    cut = queue.take(ripe).cut
+    assert cut is not None
+    assert (cut.rows, cut.why) == (2, "slack")
+
+
+def test_of_several_shapes_only_the_ripe_one_is_cut() -> None:
+    """A patient shape waits on while another's window ends."""
+    queue = filled(PATIENT, late := item(0.05, bucket="b"), early := item(0.0))
+    cut = queue.take(0.1).cut
+    assert cut is not None
+    assert cut.items == [early]
+    assert queue.take(0.1).cut is None
+    assert list(queue) == [late]
 
 
 def test_a_batch_never_passes_its_maximum() -> None:
     """A request whose rows do not fit waits for the next batch; nobody overtakes it."""
     small, large, late = item(0.0, rows=3), item(0.01, rows=2), item(0.02, rows=1)
     queue = filled(BatchPolicy(max_batch_size=4), small, large, late)
-    assert [queue.take(1.0).cut.items for _ in range(2)] == [[small], [large, late]]  # type: ignore[union-attr]
+    assert [(cut.items, cut.bound) for cut in cuts(queue, 1.0)] == [([small], "room"), ([large, late], "all")]
 
 
 def test_a_preferred_size_is_taken_where_it_can_be_filled() -> None:
     """The largest that what waits can fill; all of it where none can be; never a wait for it."""
     policy = BatchPolicy(max_batch_size=8, preferred=(2, 4))
     queue = filled(policy, *(item(float(i)) for i in range(7)))
-    assert [cut.rows for cut in iter(lambda: queue.take(9.0).cut, None)] == [4, 2, 1]
+    assert [(cut.rows, cut.bound) for cut in cuts(queue, 9.0)] == [
+        (4, "preferred"),
+        (2, "preferred"),
+        (1, "all"),
+    ]
+
+
+def test_a_preferred_size_only_breaks_ties() -> None:
+    """Where its rows would cost more than those of what waits, all that waits is taken."""
+    policy = BatchPolicy(max_batch_size=8, preferred=(2,))
+    queue = taught(filled(policy), 0.100, 0.001)
+    for number in range(7):
+        assert queue.offer(item(100.0 + number)) is None
+    assert [cut.rows for cut in cuts(queue, 200.0)] == [7]
 
 
 def test_requests_of_different_shapes_never_share_a_batch() -> None:
-    """The bucket that has waited longest goes first."""
+    """What came first goes first, with its like."""
     a, b, c = item(0.0, bucket="a"), item(0.1, bucket="b"), item(0.2, bucket="a")
-    queue = filled(BatchPolicy(), b, a, c)
-    assert [queue.take(1.0).cut.items for _ in range(2)] == [[a, c], [b]]  # type: ignore[union-attr]
+    queue = filled(BatchPolicy(), a, b, c)
+    assert [cut.items for cut in cuts(queue, 1.0)] == [[a, c], [b]]
 
 
 def test_the_queue_bound_is_exact() -> None:
     """max_queue requests wait; one more is refused; a withdrawn one makes room."""
     queue = filled(BatchPolicy(max_queue=2), item(0.0), last := item(0.0))
-    assert not queue.offer(item(0.0))
+    refusal = queue.offer(item(0.0))
+    assert refusal is not None
+    assert refusal.full
     assert queue.withdraw(last)
     assert not queue.withdraw(last)
-    assert queue.offer(item(0.0))
+    assert queue.offer(item(0.0)) is None
 
 
 def test_an_expired_request_is_told_of_and_not_executed() -> None:
-    """A deadline that has passed at the cut keeps its request out of the batch."""
-    late, live = item(0.0, deadline=1.0), item(0.1)
-    taken = filled(BatchPolicy(), late, live).take(1.0)
-    assert taken.expired == [late]
+    """A deadline that has passed at the cut keeps its request out of the batch, wherever it stands."""
+    late, live, later = item(0.0, deadline=1.0), item(0.1), item(0.2, deadline=0.9)
+    taken = filled(BatchPolicy(), late, live, later).take(1.0)
+    assert set(taken.expired) == {late, later}
     assert taken.cut is not None
     assert taken.cut.items == [live]
 
 
-def test_an_expired_request_behind_a_live_one_is_not_executed_either() -> None:
-    """Deadlines need not be in the order of arrival."""
-    live, late, last = item(0.0), item(0.1, deadline=1.0), item(0.2)
-    taken = filled(BatchPolicy(), live, late, last).take(1.0)
-    assert taken.expired == [late]
-    assert taken.cut is not None
-    assert taken.cut.items == [live, last]
+def test_a_queues_timeout_ends_the_wait_before_the_deadline() -> None:
+    """start_by is when it is too late to begin."""
+    late = item(0.0, deadline=5.0, start_by=1.0)
+    queue = filled(BatchPolicy(), late)
+    assert queue.next_due() == 1.0
+    assert queue.take(1.0).expired == [late]
 
 
 def test_expire_removes_exactly_what_is_late() -> None:
@@ -103,8 +134,38 @@ def test_expire_removes_exactly_what_is_late() -> None:
     late, live, free = item(0.0, deadline=1.0), item(0.0, deadline=2.0), item(0.0)
     queue = filled(BatchPolicy(), late, live, free)
     assert queue.expire(1.0) == [late]
-    assert queue.next_deadline() == 2.0
-    assert list(queue) == [live, free]
+    assert queue.next_due() == 2.0
+    assert set(queue) == {live, free}
+    assert queue.withdraw(live)
+    assert queue.next_due() is None
+
+
+DELAY = BatchPolicy(
+    max_batch_size=1,
+    levels=(QueuePolicy(3, 1.0, TimeoutAction.DELAY), QueuePolicy(3)),
+    aging_s=1000.0,
+)
+
+
+def test_a_delayed_request_goes_behind_its_level_and_before_the_next() -> None:
+    """TIMEOUT DELAY: nothing is refused, what timed out waits for all of its level that has not."""
+    first = item(0.0, start_by=1.0, delays=True)
+    fresh, below = item(0.9, start_by=9.0, delays=True), item(0.5, level=2)
+    queue = filled(DELAY, first, fresh, below)
+    assert [cut.items for cut in cuts(queue, 2.0)] == [[fresh], [first], [below]]
+
+
+def test_a_delayed_request_still_counts_and_still_has_its_deadline() -> None:
+    """It holds its place in max_queue, and is too late when its caller's deadline passes."""
+    first = item(0.0, start_by=1.0, deadline=3.0, delays=True)
+    queue = filled(DELAY, first, item(0.0), item(0.0))
+    assert queue.expire(1.0) == []
+    refusal = queue.offer(item(1.0))
+    assert refusal is not None
+    assert refusal.full
+    assert queue.next_due() == 3.0
+    assert queue.expire(3.0) == [first]
+    assert queue.offer(item(3.0)) is None
 
 
 @given(
@@ -115,67 +176,7 @@ def test_everything_offered_is_cut_once_in_order(work: list[tuple[int, str]], si
     """No request is lost, doubled or overtaken inside its bucket."""
     items = [item(float(i), rows=rows, bucket=bucket) for i, (rows, bucket) in enumerate(work)]
     queue = filled(BatchPolicy(max_batch_size=size), *items)
-    cut = [one for batch in drained(queue) for one in batch]
+    cut = [one for batch in cuts(queue, 1e9) for one in batch.items]
     assert sorted(cut, key=items.index) == items
     for bucket in "abc":
         assert [i for i in cut if i.bucket == bucket] == [i for i in items if i.bucket == bucket]
-
-
-def drained(queue: BatchQueue[Item]) -> Iterator[list[Item]]:
-    while (cut := queue.take(1e9).cut) is not None:
-        yield cut.items
-
-
-class QueueMachine(RuleBasedStateMachine):
-    """Any order of arrivals, cancels, deadlines and cuts."""
-
-    @initialize(eager=st.booleans(), size=st.integers(1, 6), bound=st.integers(1, 20))
-    def start(self, *, eager: bool, size: int, bound: int) -> None:
-        self.policy = BatchPolicy(max_batch_size=size, max_delay_s=1.0, eager=eager, max_queue=bound)
-        self.queue: BatchQueue[Item] = BatchQueue(self.policy)
-        self.waiting: list[Item] = []
-        self.now = 0.0
-
-    @rule(rows=st.integers(1, 6), bucket=st.sampled_from("ab"), within=st.none() | st.floats(0.1, 3))
-    def offer(self, rows: int, bucket: str, within: float | None) -> None:
-        deadline = None if within is None else self.now + within
-        one = Item(min(rows, self.policy.max_batch_size), bucket, self.now, deadline)
-        assert self.queue.offer(one) == (len(self.waiting) < self.policy.max_queue)
-        if one in list(self.queue):
-            self.waiting.append(one)
-
-    @precondition(lambda self: self.waiting)
-    @rule(data=st.data())
-    def withdraw(self, data: st.DataObject) -> None:
-        gone = data.draw(st.sampled_from(self.waiting))
-        assert self.queue.withdraw(gone)
-        self.waiting.remove(gone)
-
-    @rule(passed=st.floats(0.0, 1.5))
-    def advance(self, passed: float) -> None:
-        self.now += passed
-
-    @rule()
-    def take(self) -> None:
-        taken = self.queue.take(self.now)
-        late = [one for one in self.waiting if one.deadline is not None and one.deadline <= self.now]
-        assert set(taken.expired) <= set(late)
-        cut = taken.cut.items if taken.cut else []
-        assert not set(cut) & set(late)
-        assert sum(one.rows for one in cut) <= self.policy.max_batch_size
-        assert len({one.bucket for one in cut}) <= 1
-        self.waiting = [one for one in self.waiting if one not in cut and one not in taken.expired]
-        if not cut:
-            live = [one for one in self.waiting if one.deadline is None or one.deadline > self.now]
-            ripe = [one for one in live if one.arrived + self.policy.max_delay_s <= self.now]
-            assert not (live if self.policy.eager else ripe)
-
-    @invariant()
-    def same(self) -> None:
-        if hasattr(self, "queue"):
-            assert set(self.queue) == set(self.waiting)
-            assert len(self.queue) == len(self.waiting)
-
-
-QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestQueue = QueueMachine.TestCase

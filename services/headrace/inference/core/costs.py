@@ -1,0 +1,133 @@
+"""What a batch costs: time(n) of one model, fitted to the batches that ran.
+
+`n` counts rows, or rows x padded length where lengths differ. Pure, and robust:
+old batches fade, a stall counts as a bounded surprise, and a model whose time
+does not follow from its size is never called known.
+"""
+
+from dataclasses import dataclass
+
+FADING = 0.97
+"""Weight of each earlier batch against the next one: about the last 33 count."""
+
+KNOWN_AFTER = 16
+LEARNED = 64
+MAX_ERROR = 0.5
+"""Mean relative error past which the curve predicts nothing."""
+
+SURPRISE = 4.0
+"""A batch counts as at most this many times what was predicted, so that one stall is no law."""
+
+SAME_COST = 1.05
+"""Sizes whose rows cost within 5 % of each other are equal."""
+
+BIN_KNOWN = 8
+FORGET_EVERY = 512
+"""Batches after which what is known of each size is halved, so that a size that is left alone is tried again."""
+
+_UNSEEN_UNIT_S = 1e-3
+_SLOPE_PRIOR = 0.02
+
+
+@dataclass(slots=True)
+class SizeBin:
+    """Batches of about one size (a power of two): how many count, their mean size, seconds for each unit."""
+
+    count: int = 0
+    size: float = 0.0
+    unit_s: float = 0.0
+
+
+class CostCurve:
+    """time(n) = base_s + slope_s x n, and the measured means by size beside it."""
+
+    __slots__ = (
+        "_n",
+        "_nn",
+        "_nt",
+        "_t",
+        "_w",
+        "base_s",
+        "bins",
+        "cap",
+        "count",
+        "error",
+        "full_s",
+        "known",
+        "most",
+        "slope_s",
+        "unit_s",
+    )
+
+    def __init__(self, unit_s: float = _UNSEEN_UNIT_S) -> None:
+        self.count = 0
+        self.base_s = 0.0
+        self.slope_s = unit_s
+        self.unit_s = unit_s
+        """Seconds for each unit at the best size: what a unit of waiting work costs."""
+        self.cap = 0
+        """The largest size worth running; 0: none was seen to be too large."""
+        self.most = 0
+        """The largest size seen, and what it is predicted to take now."""
+        self.full_s = 0.0
+        self.bins: dict[int, SizeBin] = {}
+        self._w = self._n = self._t = self._nn = self._nt = 0.0
+        self.error = 1.0
+        """Mean relative error of the latest predictions."""
+        self.known = False
+        """Whether predictions may refuse or shorten anything."""
+
+    def predict(self, n: int) -> float:
+        """Seconds that a batch of `n` takes."""
+        return self.base_s + self.slope_s * n
+
+    def observe(self, n: int, seconds: float) -> None:
+        """Learns from a batch that ran; from every fourth one, once there were many."""
+        self.count += 1
+        if self.count > LEARNED and self.count & 3:
+            return
+        if self.count > 1:
+            predicted = self.base_s + self.slope_s * n
+            error = abs(seconds - predicted) / max(predicted, seconds, 1e-9)
+            self.error += (0.1 if self.count > 2 else 1.0) * (error - self.error)
+            if self.count > KNOWN_AFTER:
+                seconds = min(seconds, SURPRISE * predicted)
+        self._w = self._w * FADING + 1
+        self._n = self._n * FADING + n
+        self._t = self._t * FADING + seconds
+        self._nn = self._nn * FADING + n * n
+        self._nt = self._nt * FADING + n * seconds
+        self._fit()
+        self._bin(n, seconds)
+        if n > self.most:
+            self.most = n
+        self.full_s = self.base_s + self.slope_s * self.most
+        self.known = self.count >= KNOWN_AFTER and self.error < MAX_ERROR
+
+    def _fit(self) -> None:
+        n, t = self._n / self._w, self._t / self._w
+        spread = max(0.0, self._nn / self._w - n * n)
+        shared = self._nt / self._w - n * t
+        # One size alone tells no slope: half of its time is then taken to be fixed.
+        prior = _SLOPE_PRIOR * n * n
+        slope = (shared + prior * 0.5 * t / n) / (spread + prior)
+        self.slope_s = min(max(0.0, slope), t / n)
+        self.base_s = t - self.slope_s * n
+
+    def _bin(self, n: int, seconds: float) -> None:
+        found = self.bins.setdefault((n - 1).bit_length(), SizeBin())
+        found.count += 1
+        weight = max(0.05, 1 / found.count)
+        found.size += weight * (n - found.size)
+        found.unit_s += weight * (seconds / n - found.unit_s)
+        if self.count % FORGET_EVERY == 0:
+            for each in self.bins.values():
+                each.count //= 2
+        if self.count % 32 == 0 or self.count < LEARNED:
+            self._judge_sizes()
+
+    def _judge_sizes(self) -> None:
+        measured = {place: each for place, each in self.bins.items() if each.count >= BIN_KNOWN}
+        self.unit_s = min((each.unit_s for each in measured.values()), default=self._t / self._n)
+        good = max((p for p, each in measured.items() if each.unit_s <= self.unit_s * SAME_COST), default=-1)
+        self.cap = 2**good if measured and good < max(measured) else 0

@@ -1,0 +1,120 @@
+"""Entry: what can't meet its deadline is refused at once, and only that."""
+
+from math import inf
+
+from headrace.inference.core.lanes import Item
+from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
+from headrace.inference.core.queue import BatchQueue
+from tests.support.queues import filled, item, taught
+
+AT = 1000.0
+FOUR = BatchPolicy(max_batch_size=4)
+
+
+def busy(policy: BatchPolicy = FOUR) -> BatchQueue[Item]:
+    """A model of 10 ms and 10 ms a row, whose one instance has just begun a batch of four."""
+    queue = taught(filled(policy), 0.010, 0.010)
+    for _ in range(4):
+        assert queue.offer(item(AT)) is None
+    assert queue.take(AT).cut is not None
+    return queue
+
+
+def admitted(queue: BatchQueue[Item], within: float, tenant: str = "", most: int = 1000) -> int:
+    """How many requests with so much time are let in, one after the other."""
+    for count in range(most):
+        if queue.offer(item(AT, deadline=AT + within, tenant=tenant)) is not None:
+            return count
+    return most
+
+
+def test_what_fits_waits_and_what_does_not_is_refused() -> None:
+    """50 ms for what runs, 12.5 ms for each that waits, at most 50 ms for its own batch: of 200 ms eight at the most."""
+    queue = busy()
+    assert 5 <= admitted(queue, 0.200) <= 8
+    assert admitted(queue, 0.400, most=5) == 5
+
+
+def test_a_refusal_has_a_time_after_which_it_would_fit() -> None:
+    """The same request with so much more time is let in."""
+    queue = busy()
+    admitted(queue, 0.200)
+    refusal = queue.offer(item(AT, deadline=AT + 0.200))
+    assert refusal is not None
+    assert not refusal.full
+    assert 0 < refusal.retry_after_s < 0.050
+    assert queue.offer(item(AT, deadline=AT + 0.201 + refusal.retry_after_s)) is None
+
+
+def test_without_a_deadline_nobody_is_refused() -> None:
+    """It waits as long as it takes."""
+    queue = busy()
+    for _ in range(200):
+        assert queue.offer(item(AT)) is None
+
+
+def test_an_idle_model_is_never_infeasible() -> None:
+    """With nothing to wait for, whoever comes is tried, however short its deadline: the curve stays true so."""
+    queue = taught(filled(FOUR), 1.0, 1.0)
+    assert queue.offer(item(AT, deadline=AT + 0.001)) is None
+
+
+def test_an_unknown_model_refuses_nobody() -> None:
+    """Before it has been measured."""
+    queue = filled(FOUR, *(item(AT) for _ in range(100)))
+    assert queue.offer(item(AT, deadline=AT + 0.001)) is None
+
+
+def test_a_tenants_flood_makes_nobody_elses_deadline_infeasible() -> None:
+    """What counts is what is served before it: another tenant's turn comes at once."""
+    queue = busy()
+    assert admitted(queue, 0.300, "flood") < 20
+    assert queue.offer(item(AT, tenant="calm", deadline=AT + 0.300)) is None
+
+
+def test_a_lower_levels_flood_does_not_count() -> None:
+    """A higher level's does."""
+    levels = (QueuePolicy(), QueuePolicy(), QueuePolicy())
+    queue = busy(BatchPolicy(max_batch_size=4, levels=levels))
+    for _ in range(200):
+        assert queue.offer(item(AT, level=2)) is None
+    assert queue.offer(item(AT, level=1, deadline=AT + 0.200)) is None
+    assert queue.offer(item(AT, level=3, deadline=AT + 0.200)) is not None
+
+
+def test_an_early_deadline_goes_before_its_tenants_later_ones() -> None:
+    """What it would overtake is not before it."""
+    queue = busy()
+    for _ in range(100):
+        assert queue.offer(item(AT, deadline=AT + 60.0)) is None
+    assert queue.offer(item(AT, deadline=AT + 0.200)) is None
+
+
+def test_a_queues_timeout_is_held_against_the_wait_alone() -> None:
+    """REJECT: begun in time is in time. DELAY: it is put back, so it is never refused for it."""
+    queue = busy()
+    refused = [queue.offer(item(AT, start_by=AT + 0.100)) for _ in range(20)]
+    assert 3 <= refused.count(None) <= 5
+    queue = busy(BatchPolicy(max_batch_size=4, levels=(QueuePolicy(4096, 0.1, TimeoutAction.DELAY),)))
+    for _ in range(20):
+        assert queue.offer(item(AT, start_by=AT + 0.100, delays=True)) is None
+
+
+def test_a_batch_is_no_larger_than_its_earliest_deadline_allows() -> None:
+    """The most urgent request is not slowed down by company; what is left goes next."""
+    queue = taught(filled(BatchPolicy(max_batch_size=8)), 0.010, 0.010)
+    for number in range(8):
+        assert queue.offer(item(AT, deadline=AT + (0.060 if not number else inf))) is None
+    cut = queue.take(AT).cut
+    assert cut is not None
+    assert (cut.rows, cut.why, cut.bound) == (4, "idle", "slack")
+
+
+def test_a_deadline_that_is_lost_anyway_shortens_no_batch() -> None:
+    """Its request is tried with all the others."""
+    queue = taught(filled(BatchPolicy(max_batch_size=8)), 0.010, 0.010)
+    for number in range(8):
+        assert queue.offer(item(AT, deadline=AT + (0.015 if not number else 9.0))) is None
+    cut = queue.take(AT).cut
+    assert cut is not None
+    assert cut.rows == 8
