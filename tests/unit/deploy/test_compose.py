@@ -12,6 +12,7 @@ from headrace.cache.settings import Settings as CacheSettings
 from headrace.guard.settings import Settings as GuardSettings
 from headrace.inference.settings import InferenceSettings
 from headrace.insight.settings import Settings as InsightSettings
+from headrace.insight.targets import Targets
 from headrace.local import gateway
 from headrace.metering.settings import Settings as MeteringSettings
 from tests.unit.deploy.containers import DEPLOY, PROMETHEUS, SERVICES, modules, mount_of, mounts, ours
@@ -60,7 +61,7 @@ def test_every_path_is_mounted(name: str) -> None:
         if path.is_absolute():
             mount = mount_of(name, path)
             assert mount is not None, key
-            reads_only = key.endswith(("_JWKS", "_FILE", "_REPOSITORY"))
+            reads_only = key.endswith(("_JWKS", "_FILE", "_REPOSITORY", "_TARGETS"))
             assert mount.read_only == reads_only, key
 
 
@@ -142,13 +143,13 @@ def test_containers_may_do_little(name: str) -> None:
 
 
 def test_prometheus_asks_every_service() -> None:
-    """Its targets are the addresses where services serve metrics, under the service's name."""
-    config = yaml.safe_load((PROMETHEUS / "prometheus.yaml").read_text())
+    """Its targets, and insight's, are the addresses where services serve metrics, under the service's name."""
+    (job,) = yaml.safe_load((PROMETHEUS / "prometheus.yaml").read_text())["scrape_configs"]
+    (source,) = job["file_sd_configs"]
+    assert job["relabel_configs"] == [{"source_labels": ["service"], "target_label": "job"}]
+    assert [PROMETHEUS / name for name in source["files"]] == [PROMETHEUS / "targets.json"]
     asked = {
-        target: job["job_name"]
-        for job in config["scrape_configs"]
-        for group in job["static_configs"]
-        for target in group["targets"]
+        place.address: service for service, place in Targets(PROMETHEUS / "targets.json").read().values()
     }
     served = {
         f"{name}:{prefixed(name, 'METRICS_LISTEN').rpartition(':')[2]}": modules()[name].rpartition(".")[2]

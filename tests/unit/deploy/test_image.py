@@ -55,5 +55,8 @@ def test_volumes_begin_private() -> None:
     """Every folder on which a volume is mounted is in the image, the user's own and nobody else's."""
     made = next(what for kind, what in instructions() if kind == "RUN" and what.startswith("install -d"))
     assert "-o 10001 -g 10001 -m 0700" in made
-    targets = {text.split(":")[1] for body in ours().values() for text in body["volumes"]}
+    mounted = [text.split(":") for body in ours().values() for text in body["volumes"]]
+    targets = {
+        parts[1] for parts in mounted if not parts[0].startswith(".")
+    }  # what is ours has its owner already
     assert targets <= set(made.split())

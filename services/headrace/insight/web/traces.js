@@ -1,6 +1,6 @@
 // The newest traces, and what to look for among them.
 
-import { ask } from "./api.js";
+import { Refused, ask } from "./api.js";
 import { h } from "./dom.js";
 import { clock, milliseconds } from "./format.js";
 
@@ -15,15 +15,24 @@ export function traces() {
   const body = h("tbody");
   const note = h("p", { class: "note", role: "status" });
   const rows = new Map();
+  let questions = 0;
 
   async function refresh() {
+    const question = ++questions;
     const wanted = new URLSearchParams();
     if (model.value) wanted.set("model", model.value);
     if (slow.value) wanted.set("min_ms", slow.value);
     if (failed.checked) wanted.set("failed", "1");
     if (every.checked) wanted.set("all", "1");
     history.replaceState(null, "", wanted.size ? `?${wanted}` : "/");
-    show((await ask(`/api/traces?${wanted}`)).traces);
+    try {
+      const found = await ask(`/api/traces?${wanted}`);
+      // An older question may be answered later.
+      if (question === questions) show(found.traces);
+    } catch (problem) {
+      if (!(problem instanceof Refused) || problem.status !== 409) throw problem;
+      note.textContent = problem.message;
+    }
   }
 
   function show(found) {
