@@ -33,7 +33,9 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys: signed tokens for tenants.", no_args_is_help=True)
 config_app = typer.Typer(help="headrace.yaml.", no_args_is_help=True)
+models_app = typer.Typer(help="List the models and their inputs; load and unload them.")
 app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 
 
@@ -74,12 +76,43 @@ def status(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -
     command(state_dir, Output(as_json=as_json))
 
 
-@app.command()
-def models(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
-    """List the models and their inputs."""
+@models_app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context, state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False
+) -> None:
+    """List the models and their inputs; load and unload them."""
     from headrace.cli.models import models as command
 
-    command(state_dir, Output(as_json=as_json))
+    if context.invoked_subcommand is None:
+        command(state_dir, Output(as_json=as_json))
+
+
+@models_app.command("load")
+def models_load(
+    name: Annotated[str, typer.Argument(help="A folder of the repository.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A file of JSON in place of the folder's config.pbtxt.")
+    ] = None,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Load or reload a model on every replica (inference.model_control: explicit)."""
+    from headrace.cli.models import load
+
+    load(name, config, state_dir, Output(as_json=as_json))
+
+
+@models_app.command("unload")
+def models_unload(
+    name: Annotated[str, typer.Argument(help="See `headrace models`.")],
+    dependents: Annotated[bool, typer.Option("--dependents", help="And the models on top of it.")] = False,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Unload a model on every replica; what it is working on is answered."""
+    from headrace.cli.models import unload
+
+    unload(name, state_dir, Output(as_json=as_json), dependents=dependents)
 
 
 @app.command()

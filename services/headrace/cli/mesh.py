@@ -110,6 +110,7 @@ def call_failed(target: str, error: grpc.aio.AioRpcError) -> CliError:
         grpc.StatusCode.NOT_FOUND: "see `headrace models` for what there is",
         grpc.StatusCode.RESOURCE_EXHAUSTED: "see `headrace limits`, or wait as long as it says",
         grpc.StatusCode.INVALID_ARGUMENT: "see `headrace models` for the inputs of each model",
+        grpc.StatusCode.FAILED_PRECONDITION: "correct what it says; `headrace models` shows what serves",
     }
     return CliError(
         f"{target} refused the call ({code.name})",

@@ -1,10 +1,11 @@
 """`headrace models`: what can be inferred, and on which inputs."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace.cli.errors import CliError
 from headrace.cli.mesh import channel, listed, state_of, token
 from headrace.cli.output import Output
 from headrace.inference.v2 import grpc_service_pb2 as pb
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # declared for types only
     from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceAsyncStub
 
 DEADLINE_S = 10.0
+LOAD_S = 600.0
 
 
 def models(state_dir: Path, output: Output) -> None:
@@ -36,6 +38,50 @@ def models(state_dir: Path, output: Output) -> None:
             for model in found
         ],
     )
+
+
+def load(name: str, config: Path | None, state_dir: Path, output: Output) -> None:
+    """Has every replica load a model; returns when all serve it."""
+    request = pb.RepositoryModelLoadRequest(model_name=name)
+    if config is not None:
+        request.parameters["config"].string_param = _text(config)
+
+    async def done(stub: "GRPCInferenceServiceAsyncStub", credential: str) -> None:
+        await stub.RepositoryModelLoad(request, timeout=LOAD_S, metadata=bearer(credential))
+
+    _do(state_dir, done)
+    output.document({"model": name, "loaded": True})
+    output.text(f"every replica serves {name}")
+
+
+def unload(name: str, state_dir: Path, output: Output, *, dependents: bool) -> None:
+    """Has every replica unload a model; returns when none serves it."""
+    request = pb.RepositoryModelUnloadRequest(model_name=name)
+    request.parameters["unload_dependents"].bool_param = dependents
+
+    async def done(stub: "GRPCInferenceServiceAsyncStub", credential: str) -> None:
+        await stub.RepositoryModelUnload(request, timeout=LOAD_S, metadata=bearer(credential))
+
+    _do(state_dir, done)
+    output.document({"model": name, "loaded": False})
+    output.text(f"no replica serves {name}")
+
+
+def _do(state_dir: Path, command: Callable[["GRPCInferenceServiceAsyncStub", str], Awaitable[None]]) -> None:
+    state = state_of(state_dir)
+
+    async def run() -> None:
+        async with channel(listed(state).gateway_address) as opened:
+            await command(GRPCInferenceServiceStub(opened), token(state.operator_token))
+
+    asyncio.run(run())
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliError(f"can't read {file}", str(error), "name a file of JSON") from None
 
 
 async def _found(gateway: str, credential: str) -> list[dict[str, object]]:
@@ -62,10 +108,14 @@ async def _described(
     if entry.state != "READY":
         return row
     metadata = await stub.ModelMetadata(
-        pb.ModelMetadataRequest(name=entry.name), timeout=DEADLINE_S, metadata=bearer(credential)
+        pb.ModelMetadataRequest(name=entry.name, version=entry.version),
+        timeout=DEADLINE_S,
+        metadata=bearer(credential),
     )
     config = await stub.ModelConfig(
-        pb.ModelConfigRequest(name=entry.name), timeout=DEADLINE_S, metadata=bearer(credential)
+        pb.ModelConfigRequest(name=entry.name, version=entry.version),
+        timeout=DEADLINE_S,
+        metadata=bearer(credential),
     )
     return row | {
         "max_batch_size": config.config.max_batch_size,
