@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from headrace.cache.client import AnswerKeys, caching, read_secret
 from headrace.guard.client import CODES as GUARD_CODES
 from headrace.guard.client import LeaseHolder, Unlimited, holding_leases
-from headrace.inference import flight_servicer, orca_servicer, rest_servicer, servicer
+from headrace.inference import (
+    flight_servicer,
+    open_ai_servicer,
+    orca_servicer,
+    rest_control_servicer,
+    rest_servicer,
+    servicer,
+)
 from headrace.inference.agreement import agreeing
 from headrace.inference.answers import Answers
 from headrace.inference.commands import Changes, Commands
@@ -19,7 +26,9 @@ from headrace.inference.load import metering_load
 from headrace.inference.machine import Machine
 from headrace.inference.models import Surroundings
 from headrace.inference.observation import LogSettings, TraceSettings
+from headrace.inference.open_ai_servicer import OpenAiServicer
 from headrace.inference.orca_servicer import OrcaServicer
+from headrace.inference.rest_control_servicer import RestControlServicer
 from headrace.inference.rest_servicer import RestServicer
 from headrace.inference.service import InferenceService
 from headrace.inference.servicer import InferenceServicer
@@ -103,9 +112,12 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         )
         streams = Streams(service, around.admission.revocations, CODES, clock, flights)
         orca = OrcaServicer(load)
+        rpcs = InferenceServicer(models, service, commands, streams)
         hot = [
-            *methods_of(servicer.SERVICE, InferenceServicer(models, service, commands, streams)),
-            *methods_of(rest_servicer.SERVICE, RestServicer(models, service)),
+            *methods_of(servicer.SERVICE, rpcs),
+            *methods_of(rest_servicer.SERVICE, RestServicer(models, service, rpcs)),
+            *methods_of(rest_control_servicer.SERVICE, RestControlServicer(models, commands, rpcs)),
+            *methods_of(open_ai_servicer.SERVICE, OpenAiServicer(models, service, clock)),
         ]
         methods = [
             *hot,
@@ -115,6 +127,8 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         scopes = {
             **servicer.SCOPES,
             **rest_servicer.SCOPES,
+            **rest_control_servicer.SCOPES,
+            **open_ai_servicer.SCOPES,
             **orca_servicer.SCOPES,
             **flight_servicer.SCOPES,
         }

@@ -48,6 +48,8 @@ LONGEST = "headrace_longest."
 """Before an input's name: the parameter with the most that a dimension of -1 may have, "512"."""
 
 MAX_CONFIG_BYTES = 1024 * 1024
+EMBEDDINGS = "headrace_embeddings"
+"""The parameter of a model whose first output is the embedding of its one input, a text: "true"."""
 
 
 class ConfigError(Exception):
@@ -122,6 +124,24 @@ def check_whole(file: Path, config: ModelConfig) -> None:
     if not config.input or not config.output:
         raise ConfigError(f"{file}: input and output must be declared")
     _refuse_bad_bounds(file, config)
+    if EMBEDDINGS in config.parameters and not _embeds(config):
+        raise ConfigError(
+            f'{file}: parameters {EMBEDDINGS!r}: expected "true", of a model that batches, with one input of'
+            " TYPE_STRING without dims and a first output of TYPE_FP32 with one fixed size"
+        )
+
+
+def _embeds(config: ModelConfig) -> bool:
+    text, embedding = config.input[0], config.output[0]
+    return (
+        config.parameters[EMBEDDINGS].string_value == "true"
+        and config.max_batch_size > 0
+        and len(config.input) == 1
+        and (text.data_type, list(text.dims)) == (DataType.TYPE_STRING, [])
+        and embedding.data_type == DataType.TYPE_FP32
+        and len(embedding.dims) == 1
+        and embedding.dims[0] > 0
+    )
 
 
 def _refuse_bad_bounds(file: Path, config: ModelConfig) -> None:

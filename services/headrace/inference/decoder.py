@@ -41,6 +41,11 @@ CONTENTS = {
 """The field of InferTensorContents for each datatype; FP16 has none and must be raw."""
 
 
+REGION = "shared_memory_region"
+"""The parameter of a tensor that lies in the server's memory instead of the request."""
+
+NO_REGION = "shared memory is not served: send the tensor in the request"
+
 MAX_SHAPES = 1024
 """Shapes remembered for a model; past it they are checked anew."""
 
@@ -95,6 +100,8 @@ class Decoder:
         places = {spec.name: i for i, spec in enumerate(self._signature.outputs)}
         chosen: list[int] = []
         for i, output in enumerate(request.outputs):
+            if REGION in output.parameters:
+                raise self._invalid(f"outputs[{i}].parameters[{REGION}]", NO_REGION)
             place = places.get(output.name)
             if place is None:
                 raise self._invalid(
@@ -142,6 +149,8 @@ class Decoder:
     def _typed(self, i: int, tensor: InputTensor, shape: tuple[int, ...]) -> Value:
         """The value in `contents`."""
         datatype = tensor.datatype
+        if REGION in tensor.parameters:
+            raise self._invalid(f"inputs[{i}].parameters[{REGION}]", NO_REGION)
         name = CONTENTS.get(datatype)
         if name is None:
             raise self._invalid(

@@ -9,10 +9,10 @@ from headrace.runtime.rpc import Call
 def part_of(call: Call, number: int, now: float, size: int) -> Call:
     """The call as the request `number` of it sees it: with its own timings and its own billing key.
 
-    Under the call's own key all of them would be one charge.
+    Under the call's own key all of them would be one charge; only the first has that.
     """
     own = {
-        name: f"{value}/{number}"
+        name: f"{value}/{number}" if number else value
         for name in (IDEMPOTENCY_KEY, REQUEST_ID)
         if isinstance(value := call.metadata.get(name), str)
     }

@@ -5,7 +5,7 @@ mistake names its path in the JSON body.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,11 @@ from headrace.inference.core.tensors import (
     join_strings,
     split_strings,
 )
-from headrace.inference.decoder import packed
-from headrace.inference.errors import body_invalid
+from headrace.inference.decoder import NO_REGION, REGION, packed
+from headrace.inference.errors import body_invalid, shown
 from headrace.inference.v2.grpc_service_pb2 import InferParameter, ModelInferRequest
 
+JSON_WORDS: Mapping[type, str] = {bool: "true or false", dict: "an object"}
 LENGTH_HEADER = "inference-header-content-length"
 
 Parameters = dict[str, bool | int | float | str]
@@ -98,7 +99,9 @@ def parse_body(data: bytes, header_length: str) -> Asked:
         request.raw_input_contents.append(raw)
     if position != len(data):
         raise body_invalid("body", f"{len(data) - position} bytes behind the last binary tensor")
-    for output in body.outputs:
+    for i, output in enumerate(body.outputs):
+        if REGION in output.parameters:
+            raise body_invalid(f"outputs[{i}].parameters.{REGION}", NO_REGION)
         request.outputs.add(name=output.name)
     return Asked(request, body)
 
@@ -127,6 +130,8 @@ def _set_parameters(request: ModelInferRequest, parameters: Parameters) -> None:
 
 def _raw(tensor: InputTensor, field: str, data: bytes, position: int) -> tuple[bytes, int]:
     """The tensor's raw bytes, and where the next binary tensor begins."""
+    if REGION in tensor.parameters:
+        raise body_invalid(f"{field}.parameters.{REGION}", NO_REGION)
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         return _from_json(tensor, field), position
@@ -250,6 +255,23 @@ def _json_values(value: bytes | memoryview, datatype: str, shape: tuple[int, ...
     return values
 
 
-def as_json(document: dict[str, Any]) -> bytes:
+def parse_object(data: bytes, known: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """The JSON object of a body, {} for none; with `known` no other keys, and values of those types.
+
+    Raises BODY_INVALID.
+    """
+    try:
+        found = msgspec.json.decode(data or b"{}", type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise body_invalid("body", str(error)) from None
+    for name, value in found.items():
+        if known is not None and name not in known:
+            raise body_invalid(shown(name), f"expected one of {list(known)}")
+        if known is not None and not isinstance(value, known[name]):
+            raise body_invalid(name, f"expected {JSON_WORDS[known[name]]}")
+    return found
+
+
+def as_json(document: dict[str, Any] | list[Any]) -> bytes:
     """A small JSON document."""
     return json.dumps(document).encode()

@@ -1,56 +1,75 @@
 """headrace.inference.v1.RestService: the HTTP form of the protocol, behind the gateway's transcoder."""
 
+from typing import Any
+
 from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.json_format import MessageToDict
 
 from headrace import __version__
 from headrace.inference.control_errors import server_not_ready
-from headrace.inference.describing import metadata_of
+from headrace.inference.describing import metadata_of, statistics_of
 from headrace.inference.models import Models
-from headrace.inference.rest_body import LENGTH_HEADER, as_json, parse_body, write_body
+from headrace.inference.plain import plain
+from headrace.inference.rest_body import LENGTH_HEADER, as_json, parse_body, parse_object, write_body
 from headrace.inference.service import InferenceService
-from headrace.inference.servicer import EXTENSIONS
+from headrace.inference.servicer import EXTENSIONS, InferenceServicer
 from headrace.inference.v1 import rest_service_pb2 as pb
-from headrace.runtime.access import INFER
+from headrace.inference.v2.grpc_service_pb2 import RepositoryIndexRequest
+from headrace.runtime.access import INFER, OBSERVE
 from headrace.runtime.rpc import Call
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RestService"]
-SCOPES = {f"/{SERVICE.full_name}/{method.name}": INFER for method in SERVICE.methods}
+OBSERVED = ("ModelConfig", "ModelStatistics", "RepositoryIndex")
+SCOPES = {
+    f"/{SERVICE.full_name}/{method.name}": OBSERVE if method.name in OBSERVED else INFER
+    for method in SERVICE.methods
+}
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
 
 class RestServicer:
-    """Decode, call, encode."""
+    """Decode, call, encode. `rpcs` answers what differs from gRPC's form in its writing only."""
 
-    def __init__(self, models: Models, service: InferenceService) -> None:
+    def __init__(self, models: Models, service: InferenceService, rpcs: InferenceServicer) -> None:
         self._models = models
         self._service = service
+        self._rpcs = rpcs
 
     async def ServerLive(self, request: pb.ServerLiveRequest, call: Call) -> HttpBody:
-        return _json({"live": True})
+        return json_body({"live": True})
 
     async def ServerReady(self, request: pb.ServerReadyRequest, call: Call) -> HttpBody:
         # A client looks at the status, not at the body.
         if not self._models.ready:
             raise server_not_ready(self._models.index.failures())
-        return _json({"ready": True})
+        return json_body({"ready": True})
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: Call) -> HttpBody:
-        return _json({"name": "headrace", "version": __version__, "extensions": list(EXTENSIONS)})
+        return json_body({"name": "headrace", "version": __version__, "extensions": list(EXTENSIONS)})
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> HttpBody:
         self._models.find(request.model_name, request.model_version)
-        return _json({"name": request.model_name, "ready": True})
+        return json_body({"name": request.model_name, "ready": True})
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: Call) -> HttpBody:
-        metadata = metadata_of(self._models, request.model_name, request.model_version)
-        document = MessageToDict(metadata, preserving_proto_field_name=True)
-        for tensor in document["inputs"] + document["outputs"]:
-            # proto3 JSON writes int64 as text; the protocol wants numbers.
-            tensor["shape"] = [int(size) for size in tensor.get("shape", ())]
-        return _json(document)
+        return json_body(plain(metadata_of(self._models, request.model_name, request.model_version)))
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest, call: Call) -> HttpBody:
+        return json_body(plain(self._models.find(request.model_name, request.model_version).config))
+
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, call: Call) -> HttpBody:
+        return json_body(plain(statistics_of(self._models, request.model_name, request.model_version)))
+
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, call: Call) -> HttpBody:
+        given = parse_object(request.body.data, {"ready": bool})
+        asked = RepositoryIndexRequest(
+            repository_name=request.repository_name, ready=bool(given.get("ready", False))
+        )
+        answer = await self._rpcs.RepositoryIndex(asked, call)
+        # Triton leaves out what is empty.
+        rows = [{key: text for key, text in plain(row).items() if text} for row in answer.models]
+        return HttpBody(content_type=JSON, data=as_json(rows))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> HttpBody:
         asked = parse_body(request.body.data, str(call.metadata.get(LENGTH_HEADER, "")))
@@ -66,5 +85,6 @@ class RestServicer:
         return HttpBody(content_type=BINARY, data=written.data)
 
 
-def _json(document: dict[str, object]) -> HttpBody:
+def json_body(document: dict[str, Any]) -> HttpBody:
+    """A JSON answer."""
     return HttpBody(content_type=JSON, data=as_json(document))

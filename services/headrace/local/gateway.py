@@ -18,7 +18,7 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
 
-from headrace.inference.v1 import rest_service_pb2
+from headrace.inference.v1 import open_ai_service_pb2, rest_control_service_pb2, rest_service_pb2
 from headrace.local import endpoints
 from headrace.local.access_log import access_logs
 from headrace.local.endpoints import GRPC, HOT
@@ -26,6 +26,9 @@ from headrace.local.endpoints import GRPC, HOT
 MIB = 1 << 20
 REST_ROOM_BYTES = 64 * 1024
 """What the bridge adds to a body: names from the path, which Envoy bounds at 60 KiB."""
+
+REST = (rest_service_pb2, rest_control_service_pb2, open_ai_service_pb2)
+"""The contracts that the transcoder gives HTTP clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,9 @@ def render(settings: GatewaySettings) -> str:
 
 
 def descriptor_set() -> bytes:
-    """What the transcoder must know: the REST contract, and error details."""
+    """What the transcoder must know: the REST contracts, and error details."""
     found: dict[str, FileDescriptor] = {}
-    for root in (rest_service_pb2, status_pb2, error_details_pb2):
+    for root in (*REST, status_pb2, error_details_pb2):
         for descriptor in _with_dependencies(root.DESCRIPTOR):
             found.setdefault(descriptor.name, descriptor)
     files_of = FileDescriptorSet()

@@ -40,6 +40,10 @@ class TextBackend:
             mask[row, :size] = 1
         return self._encoder.execute([ids, mask])
 
+    def count(self, texts: list[str]) -> int:
+        """The tokens that it makes of the texts, those at their ends included."""
+        return sum(len(self._tokenizer.encode(text).ids) for text in texts)
+
     def problem(self, values: list[Value]) -> str:
         """Texts are UTF-8 and of bounded length."""
         for text in values[0]:

@@ -3,7 +3,7 @@
 No instance group: the server starts as many one-thread instances as it has cores for.
 """
 
-from headrace.inference.config import LONGEST, WITHIN
+from headrace.inference.config import EMBEDDINGS, LONGEST, WITHIN
 from headrace.inference.demo import linear, minilm
 from headrace.inference.v2.model_config_pb2 import (
     TYPE_FP32,
@@ -90,7 +90,10 @@ def text_config(name: str, *, encoder: str) -> ModelConfig:
         output=[ModelOutput(name="embedding", data_type=TYPE_FP32, dims=[minilm.HIDDEN])],
         dynamic_batching=_batching(max_queue=4096, timeout_s=30, preferred=_ENCODER_BEST),
         response_cache=_CACHED,
-        parameters={"encoder": ModelParameter(string_value=encoder)},
+        parameters={
+            "encoder": ModelParameter(string_value=encoder),
+            EMBEDDINGS: ModelParameter(string_value="true"),
+        },
     )
 
 

@@ -63,6 +63,21 @@ class RestServiceStub:
                 request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelMetadataRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.ModelConfig = channel.unary_unary(
+                '/headrace.inference.v1.RestService/ModelConfig',
+                request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelConfigRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ModelStatistics = channel.unary_unary(
+                '/headrace.inference.v1.RestService/ModelStatistics',
+                request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelStatisticsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.RepositoryIndex = channel.unary_unary(
+                '/headrace.inference.v1.RestService/RepositoryIndex',
+                request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.RepositoryIndexRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.ModelInfer = channel.unary_unary(
                 '/headrace.inference.v1.RestService/ModelInfer',
                 request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelInferRequest.SerializeToString,
@@ -112,6 +127,28 @@ class RestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ModelConfig(self, request, context):
+        """ModelConfig answers with a model's configuration.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ModelStatistics(self, request, context):
+        """ModelStatistics answers with the counts of one version, of a model's
+        versions, or of all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RepositoryIndex(self, request, context):
+        """RepositoryIndex answers with every model's versions and their states.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ModelInfer(self, request, context):
         """ModelInfer runs a model on JSON tensors, or on binary tensors behind a JSON
         header whose length the header Inference-Header-Content-Length tells.
@@ -146,6 +183,21 @@ def add_RestServiceServicer_to_server(servicer, server):
             'ModelMetadata': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelMetadata,
                     request_deserializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelMetadataRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ModelConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelConfig,
+                    request_deserializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelConfigRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ModelStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelStatistics,
+                    request_deserializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelStatisticsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'RepositoryIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepositoryIndex,
+                    request_deserializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.RepositoryIndexRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'ModelInfer': grpc.unary_unary_rpc_method_handler(
@@ -291,6 +343,87 @@ class RestService:
             target,
             '/headrace.inference.v1.RestService/ModelMetadata',
             headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelMetadataRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.inference.v1.RestService/ModelConfig',
+            headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelConfigRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.inference.v1.RestService/ModelStatistics',
+            headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelStatisticsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepositoryIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.inference.v1.RestService/RepositoryIndex',
+            headrace_dot_inference_dot_v1_dot_rest__service__pb2.RepositoryIndexRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -52,6 +52,14 @@ class RestServiceStub:
     """ModelReady answers whether a model serves: `{"name": …, "ready": true}`."""
     ModelMetadata: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.ModelMetadataRequest, _httpbody_pb2.HttpBody]
     """ModelMetadata answers with a model's inputs and outputs."""
+    ModelConfig: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.ModelConfigRequest, _httpbody_pb2.HttpBody]
+    """ModelConfig answers with a model's configuration."""
+    ModelStatistics: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.ModelStatisticsRequest, _httpbody_pb2.HttpBody]
+    """ModelStatistics answers with the counts of one version, of a model's
+    versions, or of all.
+    """
+    RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.RepositoryIndexRequest, _httpbody_pb2.HttpBody]
+    """RepositoryIndex answers with every model's versions and their states."""
     ModelInfer: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.ModelInferRequest, _httpbody_pb2.HttpBody]
     """ModelInfer runs a model on JSON tensors, or on binary tensors behind a JSON
     header whose length the header Inference-Header-Content-Length tells.
@@ -77,6 +85,14 @@ class RestServiceAsyncStub(RestServiceStub):
     """ModelReady answers whether a model serves: `{"name": …, "ready": true}`."""
     ModelMetadata: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ModelMetadataRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """ModelMetadata answers with a model's inputs and outputs."""
+    ModelConfig: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ModelConfigRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """ModelConfig answers with a model's configuration."""
+    ModelStatistics: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ModelStatisticsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """ModelStatistics answers with the counts of one version, of a model's
+    versions, or of all.
+    """
+    RepositoryIndex: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.RepositoryIndexRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """RepositoryIndex answers with every model's versions and their states."""
     ModelInfer: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ModelInferRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """ModelInfer runs a model on JSON tensors, or on binary tensors behind a JSON
     header whose length the header Inference-Header-Content-Length tells.
@@ -129,6 +145,32 @@ class RestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
         """ModelMetadata answers with a model's inputs and outputs."""
+
+    @_abc_1.abstractmethod
+    def ModelConfig(
+        self,
+        request: _rest_service_pb2.ModelConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """ModelConfig answers with a model's configuration."""
+
+    @_abc_1.abstractmethod
+    def ModelStatistics(
+        self,
+        request: _rest_service_pb2.ModelStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """ModelStatistics answers with the counts of one version, of a model's
+        versions, or of all.
+        """
+
+    @_abc_1.abstractmethod
+    def RepositoryIndex(
+        self,
+        request: _rest_service_pb2.RepositoryIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """RepositoryIndex answers with every model's versions and their states."""
 
     @_abc_1.abstractmethod
     def ModelInfer(

@@ -7,7 +7,7 @@ from headrace.metering.core.edge import Outcome, outcome_of
 from headrace.metering.core.joining import EXACT_ROUTE, Entry, Event, Found, JoinWindow, Key
 from headrace.metering.core.rows import NO_KEY, hashed
 
-BILLED_ROUTES = frozenset((EXACT_ROUTE, "infer-web", "rest-infer"))
+BILLED_ROUTES = frozenset((EXACT_ROUTE, "infer-web", "rest-infer", "openai-infer"))
 """Routes of the gateway whose answered requests have an event."""
 MAY_BE_BOOKED = frozenset(
     map(int, (Outcome.ANSWERED, Outcome.FAILED, Outcome.UPSTREAM, Outcome.DEADLINE, Outcome.CANCELLED))

@@ -1,0 +1,78 @@
+"""headrace.inference.v1.OpenAiService: decode, call, encode. Errors get OpenAI's form at the gateway."""
+
+import asyncio
+
+from google.api.httpbody_pb2 import HttpBody
+
+from headrace.inference.embeddings import Wanted, described, makes_embeddings, tokens_of, wanted, written
+from headrace.inference.errors import model_not_found
+from headrace.inference.models import Models
+from headrace.inference.parts import part_of
+from headrace.inference.rest_servicer import JSON, json_body
+from headrace.inference.service import InferenceService
+from headrace.inference.v1 import open_ai_service_pb2 as pb
+from headrace.runtime.access import INFER
+from headrace.runtime.clock import Clock
+from headrace.runtime.errors import HeadraceError
+from headrace.runtime.rpc import Call
+
+SERVICE = pb.DESCRIPTOR.services_by_name["OpenAiService"]
+SCOPES = {f"/{SERVICE.full_name}/{method.name}": INFER for method in SERVICE.methods}
+
+AT_ONCE = 4
+"""Of one body's requests: more would only wait before those of others."""
+
+
+class OpenAiServicer:
+    """Decode, call, encode."""
+
+    def __init__(self, models: Models, service: InferenceService, clock: Clock) -> None:
+        self._models = models
+        self._service = service
+        self._clock = clock
+
+    async def CreateEmbeddings(self, request: pb.CreateEmbeddingsRequest, call: Call) -> HttpBody:
+        asked = wanted(request.body.data, self._models)
+        model = self._models.find(asked.model, "")
+        counted = asked.tokens or await asyncio.to_thread(tokens_of, model, asked.texts)
+        answers = await self._answers(asked, call)
+        call.initial += call.trailing
+        call.trailing.clear()
+        data = await asyncio.to_thread(written, asked, answers, counted)
+        return HttpBody(content_type=JSON, data=data)
+
+    async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> HttpBody:
+        names = {model.name for model in self._models.all() if makes_embeddings(model)}
+        found = [described(self._models.find(name, "")) for name in sorted(names)]
+        return json_body({"object": "list", "data": found})
+
+    async def GetModel(self, request: pb.GetModelRequest, call: Call) -> HttpBody:
+        model = self._models.find(request.model, "")
+        if not makes_embeddings(model):
+            raise model_not_found(request.model)
+        return json_body(described(model))
+
+    async def _answers(self, asked: Wanted, call: Call) -> list[bytes]:
+        """Of the body's requests in their order, or the first error; the others are cancelled then."""
+        if len(asked.requests) == 1:
+            return [await self._service.infer(asked.requests[0], call, lambda done: done.encoded(""))]
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def answer(number: int) -> bytes:
+            async with places:
+                request = asked.requests[number]
+                part = part_of(call, number, self._clock.monotonic(), request.ByteSize())
+                return await self._service.infer(request, part, lambda done: done.encoded(""))
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(answer(number)) for number in range(len(asked.requests))]
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        return [task.result() for task in running]
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to answer with: one that the caller may be told, if there is one."""
+    told, others = group.split(HeadraceError)
+    return (told or others or group).exceptions[0]
