@@ -102,14 +102,16 @@ def test_the_window_is_bounded_and_loses_nothing(items: list[tuple[int, Entry | 
     assert shown.matched + shown.ledger_only == sum(isinstance(one, Event) for _, one in items)
 
 
-@pytest.mark.parametrize("first", ["entry", "event"])
-def test_what_comes_within_the_window_meets(first: str) -> None:
-    """Nothing is decided before it has waited for the window, whichever side it is."""
+@given(st.integers(0, 200), st.integers(0, 59), st.booleans())
+def test_what_comes_within_the_window_meets(begun: int, later: int, entry_first: bool) -> None:
+    """Whenever the first side came, and however often the window was looked at: nothing is decided before its time."""
     window = opened()
-    sides: list[Entry | Event] = [entry(), booked()] if first == "entry" else [booked(), entry()]
-    window.expire(WINDOW_S - 0.1)
+    sides: list[Entry | Event] = [entry(), booked()] if entry_first else [booked(), entry()]
+    for now in range(begun + 1):
+        window.expire(float(now))
     give(window, b"1", sides[0])
-    window.expire(2 * WINDOW_S - 0.2)  # the first half has been decided meanwhile
+    for now in range(begun, begun + later + 1):
+        window.expire(float(now))
     give(window, b"1", sides[1])
     assert window.take() == {PLACE: Compared(1, 0, 210, 200)}
     assert window.waiting == 0
