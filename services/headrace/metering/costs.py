@@ -12,7 +12,7 @@ import structlog
 
 from headrace.metering.errors import ledger_unavailable, overloaded
 from headrace.metering.reader import LedgerReader
-from headrace.metering.usage import CostReport
+from headrace.metering.usage import CostReport, Question
 from headrace.runtime.clock import Clock
 
 T = TypeVar("T")
@@ -33,14 +33,20 @@ class Costs:
         self._clock = clock
         self._questions = 0
 
-    async def report(
-        self, since_s: int | None, until_s: int | None, *, by_tenant: bool, by_model: bool
-    ) -> CostReport:
+    async def report(self, asked: Question) -> CostReport:
         """What was used in the period; raises OVERLOADED or LEDGER_UNAVAILABLE."""
+        since_s, until_s = asked.since_s, asked.until_s
 
         def question(reader: LedgerReader) -> CostReport:
             until = NO_END if until_s is None else until_s
-            rows = reader.costs(since_s or 0, until, self._currency, by_tenant=by_tenant, by_model=by_model)
+            rows = reader.costs(
+                since_s or 0,
+                until,
+                self._currency,
+                by_tenant=asked.by_tenant,
+                by_model=asked.by_model,
+                only=asked.only,
+            )
             now_s = self._clock.time_ns() // 10**9
             since = reader.first_second() if since_s is None else since_s
             return CostReport(

@@ -23,7 +23,7 @@ from headrace.metering.edge_wire import entries_of
 from headrace.metering.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from headrace.metering.errors import ledger_unavailable, overloaded
 from headrace.metering.metrics import EdgeMetrics
-from headrace.metering.usage import CostReport, CostRow, EdgeComparison, EdgeReport
+from headrace.metering.usage import CostReport, CostRow, EdgeComparison, EdgeReport, Question
 from headrace.runtime.clock import Clock
 from headrace.runtime.loops import looping
 
@@ -44,9 +44,7 @@ log = structlog.get_logger()
 class Costs(Protocol):
     """Who knows what the ledger has."""
 
-    async def report(
-        self, since_s: int | None, until_s: int | None, *, by_tenant: bool, by_model: bool
-    ) -> CostReport:
+    async def report(self, asked: Question) -> CostReport:
         """What was used in the period."""
         ...
 
@@ -98,32 +96,25 @@ class EdgeLog:
             self._metrics.told(self._book.waiting, self._book.dropped_since())
             await self._tidy()
 
-    async def report(
-        self, since_s: int | None, until_s: int | None, *, by_tenant: bool, by_model: bool
-    ) -> EdgeReport:
+    async def report(self, asked: Question) -> EdgeReport:
         """What the edge saw and how it compares with the ledger; raises OVERLOADED or LEDGER_UNAVAILABLE."""
         if self._questions >= MAX_QUESTIONS:
             raise overloaded()
         self._questions += 1
         try:
             await self.flush()
-            return await self._report(since_s, until_s, by_tenant=by_tenant, by_model=by_model)
+            return await self._report(asked)
         except sqlite3.Error as error:
             log.warning("the edge's figures can't be read", why=str(error))
             raise ledger_unavailable() from error
         finally:
             self._questions -= 1
 
-    async def _report(
-        self, since_s: int | None, until_s: int | None, *, by_tenant: bool, by_model: bool
-    ) -> EdgeReport:
-        since, until = _minute(since_s), _minute(until_s)
-        ledger = await self._costs.report(since, until, by_tenant=by_tenant, by_model=by_model)
-        first, end = since or 0, 2**62 if until is None else until
-        counts = await self._in_thread(lambda store: store.counts(first, end, by_tenant=by_tenant))
-        compared = await self._in_thread(
-            lambda store: store.comparisons(first, end, by_tenant=by_tenant, by_model=by_model)
-        )
+    async def _report(self, asked: Question) -> EdgeReport:
+        asked = replace(asked, since_s=_minute(asked.since_s), until_s=_minute(asked.until_s))
+        ledger = await self._costs.report(asked)
+        counts = await self._in_thread(lambda store: store.counts(asked))
+        compared = await self._in_thread(lambda store: store.comparisons(asked))
         return EdgeReport(
             ledger.since_s, ledger.until_s, tuple(counts), _beside(compared, ledger.rows), self._book.waiting
         )

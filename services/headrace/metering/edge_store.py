@@ -12,9 +12,10 @@ import structlog
 from headrace.metering.core.edge import Outcome
 from headrace.metering.core.edge_book import Counts
 from headrace.metering.core.joining import Compared, Found
-from headrace.metering.usage import EdgeComparison, EdgeCount
+from headrace.metering.usage import EdgeComparison, EdgeCount, Question
 
 SCHEMA_VERSION = 1
+NO_END = 2**62
 MAX_ROWS = 1_000_000
 """Of each table; the oldest minutes go first."""
 
@@ -55,13 +56,13 @@ edge_bytes = edge_bytes + excluded.edge_bytes, ledger_bytes = ledger_bytes + exc
 edge_only = edge_only + excluded.edge_only, ledger_only = ledger_only + excluded.ledger_only
 """
 _COUNTS = """
-SELECT iif(?, tenant, '') AS t, outcome, sum(requests), sum(received), sum(sent) FROM requests
-WHERE minute >= ? AND minute < ? GROUP BY t, outcome ORDER BY t, outcome
+SELECT iif(:by_tenant, tenant, '') AS t, outcome, sum(requests), sum(received), sum(sent) FROM requests
+WHERE minute >= :since AND minute < :until AND (:only IS NULL OR tenant = :only) GROUP BY t, outcome ORDER BY t, outcome
 """
 _COMPARISONS = """
-SELECT iif(?, tenant, '') AS t, iif(?, model, '') AS m, sum(matched), sum(bytes_differ), sum(edge_bytes),
+SELECT iif(:by_tenant, tenant, '') AS t, iif(:by_model, model, '') AS m, sum(matched), sum(bytes_differ), sum(edge_bytes),
     sum(ledger_bytes), sum(edge_only), sum(ledger_only) FROM comparisons
-WHERE minute >= ? AND minute < ? GROUP BY t, m ORDER BY t, m
+WHERE minute >= :since AND minute < :until AND (:only IS NULL OR tenant = :only) GROUP BY t, m ORDER BY t, m
 """
 
 log = structlog.get_logger()
@@ -103,17 +104,24 @@ class EdgeStore:
                 oldest = f"SELECT minute FROM {table} ORDER BY minute DESC LIMIT 1 OFFSET ?"  # noqa: S608 - our own names
                 self._db.execute(f"DELETE FROM {table} WHERE minute <= ({oldest})", (self._max_rows,))  # noqa: S608
 
-    def counts(self, since_s: int, until_s: int, *, by_tenant: bool) -> list[EdgeCount]:
-        """Requests of the whole minutes from `since_s` until before `until_s`, by outcome."""
-        rows = self._db.execute(_COUNTS, (by_tenant, since_s, until_s))
+    def counts(self, asked: Question) -> list[EdgeCount]:
+        """Requests of the whole minutes of the period, by outcome."""
+        rows = self._db.execute(_COUNTS, _parameters(asked))
         return [EdgeCount(tenant, Outcome(outcome), *sums) for tenant, outcome, *sums in rows]
 
-    def comparisons(
-        self, since_s: int, until_s: int, *, by_tenant: bool, by_model: bool
-    ) -> list[EdgeComparison]:
+    def comparisons(self, asked: Question) -> list[EdgeComparison]:
         """What was compared in those minutes."""
-        rows = self._db.execute(_COMPARISONS, (by_tenant, by_model, since_s, until_s))
-        return [EdgeComparison(*row) for row in rows]
+        return [EdgeComparison(*row) for row in self._db.execute(_COMPARISONS, _parameters(asked))]
+
+
+def _parameters(asked: Question) -> dict[str, int | str | None]:
+    return {
+        "since": asked.since_s or 0,
+        "until": NO_END if asked.until_s is None else asked.until_s,
+        "by_tenant": asked.by_tenant,
+        "by_model": asked.by_model,
+        "only": asked.only,
+    }
 
 
 def _values(compared: Compared) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ _COSTS = """
 SELECT iif(:by_tenant, tenant, '') AS t, iif(:by_model, model, '') AS m, account, sum(events), sum(cached),
     sum(compute), sum(network), sum(storage), sum(api)
 FROM entries WHERE second >= :since AND second < :until AND account <> :supplied
+    AND (:only IS NULL OR tenant = :only)
 GROUP BY t, m, account ORDER BY t, m
 """
 _BALANCE = """
@@ -68,14 +69,22 @@ class LedgerReader:
         self._db.close()
 
     def costs(
-        self, since_s: int, until_s: int, currency: str, *, by_tenant: bool, by_model: bool
+        self,
+        since_s: int,
+        until_s: int,
+        currency: str,
+        *,
+        by_tenant: bool,
+        by_model: bool,
+        only: str | None = None,
     ) -> list[CostRow]:
-        """What was used in whole seconds from `since_s` until before `until_s`, by tenant and model."""
+        """What was used in whole seconds from `since_s` until before `until_s`, by tenant and model; `only` of one tenant."""
         parameters = {
             "since": since_s,
             "until": until_s,
             "by_tenant": by_tenant,
             "by_model": by_model,
+            "only": only,
             "supplied": SUPPLIED,
         }
         sums: dict[tuple[str, str], dict[int, tuple[int, ...]]] = {}

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from headrace.metering.core.batch import Batch
 from headrace.metering.core.prices import PriceBooks
 from headrace.metering.errors import field_invalid
 from headrace.metering.ledger import Recorded, Recording
 from headrace.metering.streams import until
-from headrace.metering.usage import CostReport, CostRow, EdgeReport
+from headrace.metering.usage import CostReport, CostRow, EdgeReport, Question
 from headrace.metering.v1 import metering_service_pb2 as pb
 from headrace.metering.wire import batch_from, book_message, milliseconds, summary_message, timestamp_s
+from headrace.runtime.access import OPERATE
 from headrace.runtime.clock import Clock
 from headrace.runtime.rpc import Call
 
@@ -31,20 +32,9 @@ class Records(Protocol):
 class Costs(Protocol):
     """Who knows what it cost."""
 
-    async def report(
-        self, since_s: int | None, until_s: int | None, *, by_tenant: bool, by_model: bool
-    ) -> CostReport:
+    async def report(self, asked: Question) -> CostReport:
         """What was used in the period."""
         ...
-
-
-class _Asked(NamedTuple):
-    """A period in seconds since 1970, None without a bound, and what rows are told apart by."""
-
-    since_s: int | None
-    until_s: int | None
-    by_tenant: bool
-    by_model: bool
 
 
 class Edge(Protocol):
@@ -54,9 +44,7 @@ class Edge(Protocol):
         """Compares events that were stored."""
         ...
 
-    async def report(
-        self, since_s: int | None, until_s: int | None, *, by_tenant: bool, by_model: bool
-    ) -> EdgeReport:
+    async def report(self, asked: Question) -> EdgeReport:
         """What the gateway saw in the period."""
         ...
 
@@ -87,11 +75,8 @@ class MeteringServicer:
                 self._edge.recorded(recording.batch.after(len(recording.batch) - recorded.events))
             yield pb.RecordResponse(acknowledged_sequence=recorded.watermark)
 
-    async def QueryCost(self, request: pb.QueryCostRequest, _call: Call) -> pb.QueryCostResponse:
-        asked = _asked(request)
-        report = await self._costs.report(
-            asked.since_s, asked.until_s, by_tenant=asked.by_tenant, by_model=asked.by_model
-        )
+    async def QueryCost(self, request: pb.QueryCostRequest, call: Call) -> pb.QueryCostResponse:
+        report = await self._costs.report(_asked(request, call))
         return pb.QueryCostResponse(
             currency=report.currency,
             since_time=timestamp_s(report.since_s),
@@ -105,23 +90,21 @@ class MeteringServicer:
         return pb.GetPriceBookResponse(price_book=book_message(self._books.at(at_ms)))
 
     async def GetEdgeSummary(
-        self, request: pb.GetEdgeSummaryRequest, _call: Call
+        self, request: pb.GetEdgeSummaryRequest, call: Call
     ) -> pb.GetEdgeSummaryResponse:
-        asked = _asked(request)
-        report = await self._edge.report(
-            asked.since_s, asked.until_s, by_tenant=asked.by_tenant, by_model=asked.by_model
-        )
-        return summary_message(report)
+        return summary_message(await self._edge.report(_asked(request, call)))
 
 
-def _asked(request: pb.QueryCostRequest | pb.GetEdgeSummaryRequest) -> _Asked:
+def _asked(request: pb.QueryCostRequest | pb.GetEdgeSummaryRequest, call: Call) -> Question:
     if pb.COST_DIMENSION_UNSPECIFIED in request.group_by:
         raise field_invalid("group_by", "must name tenant or model")
-    return _Asked(
+    return Question(
         request.since_time.seconds if request.HasField("since_time") else None,
         request.until_time.seconds if request.HasField("until_time") else None,
         pb.COST_DIMENSION_TENANT in request.group_by,
         pb.COST_DIMENSION_MODEL in request.group_by,
+        # Who operates the mesh sees everybody's, whoever else may ask what is his own tenant's.
+        None if OPERATE in call.caller.scopes else call.caller.tenant,
     )
 
 

@@ -64,6 +64,20 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """Which usage is asked for: a period in seconds since 1970, None without a bound, told apart by tenant and model.
+
+    `only` is the one tenant whose usage may be told; None: everybody's.
+    """
+
+    since_s: int | None = None
+    until_s: int | None = None
+    by_tenant: bool = False
+    by_model: bool = False
+    only: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CostRow:
     """What one tenant used of one model in a period; each is empty when rows are not told apart by it.
 

@@ -45,7 +45,8 @@ async def metered(edge: Edge, folder: Path) -> AsyncIterator[MeteringClient]:
         edge=folder / "edge.sqlite3",
     )
     async with build(settings) as running, open_channel(running.server.address) as channel:
-        yield MeteringClient(channel, bearer(edge.token))
+        operator = edge.keys.issue("operator", ["observe", "operate"], 3600)
+        yield MeteringClient(channel, bearer(operator.text))
 
 
 async def counted(client: MeteringClient, requests: int) -> Counted:

@@ -80,8 +80,8 @@ async def local(metering: Metering, target: str) -> AsyncIterator[grpc.aio.Chann
 
 @pytest.fixture
 def client(tcp: grpc.aio.Channel, token: Callable[[str], Credentials]) -> MeteringClient:
-    """A client that may observe."""
-    return MeteringClient(tcp, token("observe"))
+    """A client that may observe everybody."""
+    return MeteringClient(tcp, token("observe operate"))
 
 
 @pytest.fixture

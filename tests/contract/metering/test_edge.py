@@ -155,6 +155,22 @@ async def test_logging_is_an_operators_matter(
     await log(tcp, message(logged("r1")), credentials=token("operate"))
 
 
+async def test_a_tenant_sees_its_own(
+    local: grpc.aio.Channel, tcp: grpc.aio.Channel, token: Callable[[str], Credentials]
+) -> None:
+    """Neither another's requests nor another's costs nor what nobody's token came with; who operates sees all."""
+    await answers(local, record("r1"), record("r2", first=2, tenant="other"))
+    denied = logged("", tenant="", status="16", details="jwt_authn_access_denied{Jwt_is_missing}")
+    await log(local, message(logged("r1"), logged("r2", tenant="other"), denied))
+    for scopes, tenants in (("observe", {"acme"}), ("observe operate", {"", "acme", "other"})):
+        client = MeteringClient(tcp, token(scopes))
+        report = await client.edge(by_tenant=True)
+        assert {count.tenant for count in report.counts} == tenants
+        assert {row.tenant for row in report.comparisons} == tenants - {""}
+        assert {row.tenant for row in (await client.cost(by_tenant=True)).rows} == tenants - {""}
+        assert sum(count.requests for count in (await client.edge()).counts) == len(tenants)
+
+
 async def test_asking_needs_a_scope_and_a_dimension(
     local: grpc.aio.Channel, tcp: grpc.aio.Channel, token: Callable[[str], Credentials]
 ) -> None:
