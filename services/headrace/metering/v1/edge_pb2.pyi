@@ -160,7 +160,8 @@ class EdgeComparison(_message.Message):
     """Answered requests that have no event."""
     ledger_only: _builtins.int
     """Events that have no request at the gateway: the call went to a replica
-    itself, was executed once more, or its entry in the access log was lost.
+    itself, was one of many on a stream, was executed once more, or its entry
+    in the access log was lost.
     """
     ledger_events: _builtins.int
     """Events that the ledger has in all, compared or not."""
