@@ -12,6 +12,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 
 from headrace.cache.client import AnswerKeys
 from headrace.cache.client import Answers as Cached
+from headrace.inference import errors
 from headrace.inference.batcher import Outcome
 from headrace.inference.batching import NO_PARAMETERS
 from headrace.inference.execution import Answer, Work
@@ -143,6 +144,10 @@ def asked_of(model: Model, request: ModelInferRequest, call: Call) -> Asked:
     """The request, checked; raises TENSOR_INVALID, PARAMETER_INVALID."""
     outputs = model.decoder.outputs(request)
     work = model.decoder.decode(request)
+    if model.lengths is not None:
+        problem = model.lengths.problem(work)
+        if problem:
+            raise errors.tensor_invalid(model.name, "inputs", problem)
     given = request.parameters
     timing = model.timings.of(given or NO_PARAMETERS, call)
     work.level, work.start_by, work.delays = timing.level, timing.start_by, timing.delays

@@ -5,6 +5,15 @@ from typing import Protocol
 from headrace.inference.core.tensors import Array, Signature, Value
 
 
+class PaddedOutputs(list[Array]):
+    """The outputs of a model that pads by itself: it computed `cells`, of which `padded` were padding."""
+
+    def __init__(self, outputs: list[Array], cells: int, padded: int) -> None:
+        super().__init__(outputs)
+        self.cells = cells
+        self.padded = padded
+
+
 class Backend(Protocol):
     """A loaded model.
 
@@ -20,7 +29,7 @@ class Backend(Protocol):
 
         `inputs` follow the signature's order, the rows of the whole batch
         in their first dimension where the model batches; the answer follows the signature's outputs the same way.
-        Any exception fails the batch; its requests are then tried one by one.
+        Any exception fails the batch; its halves are then tried.
         """
         ...
 

@@ -1,6 +1,7 @@
 """A request that waits, the batch that it ends in, and what its caller gets."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headrace.inference.backend import Backend
@@ -58,6 +59,12 @@ class Batch:
         return self.executed.shares
 
     @property
+    def padding(self) -> float:
+        """The share of what the model computed that was padding."""
+        done = self.executed
+        return done.padded / done.cells if done.cells else 0.0
+
+    @property
     def seconds(self) -> float | None:
         """What the batch took; None where that says nothing of its size."""
         done = self.executed
@@ -85,10 +92,9 @@ class Outcome:
     ended_ns: int
 
 
-def executed(backend: Backend, cut: Cut[Ticket], cut_at: float) -> Batch:
+def executed(backend: Backend, cut: Cut[Ticket], cut_at: float, axes: Sequence[int | None]) -> Batch:
     """Executes what was cut; runs in an instance's thread. Who has left since then is left out."""
     tickets = [ticket for ticket in cut.items if not ticket.waiter.done()]
     works = [ticket.work for ticket in tickets]
-    return Batch(
-        tickets, cut, cut_at, execute(backend, works, lambda place: not tickets[place].waiter.done())
-    )
+    done = execute(backend, works, lambda place: not tickets[place].waiter.done(), axes)
+    return Batch(tickets, cut, cut_at, done)

@@ -17,9 +17,11 @@ from headrace.inference.backend import Backend
 from headrace.inference.batch import Batch, Outcome, Ticket, executed
 from headrace.inference.core.cutting import Cut
 from headrace.inference.core.order import OutputOrder
+from headrace.inference.core.padding import length_class
 from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.core.queue import BatchQueue, Refusal
 from headrace.inference.execution import Answer, Work
+from headrace.inference.lengths import Lengths, RaggedInputs
 from headrace.runtime.clock import Clock
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
@@ -36,7 +38,8 @@ class Batcher:
     """Batches the requests of one model onto its instances.
 
     `observe` is called on the event loop with every executed batch, before its
-    waiters are told. `weights` has the tenants whose weight is not 1.
+    waiters are told. `weights` has the tenants whose weight is not 1, `lengths`
+    measures the requests of a model that pads them.
     """
 
     def __init__(
@@ -47,11 +50,14 @@ class Batcher:
         clock: Clock,
         observe: Callable[[Batch], None],
         weights: Mapping[str, float] | None = None,
+        lengths: Lengths | None = None,
     ) -> None:
         self._model = backend.signature.model
         self._queue: BatchQueue[Ticket] = BatchQueue(policy, instances, weights)
         self._order: OutputOrder[Ticket] | None = OutputOrder() if policy.ordered else None
         self._fixed = all(size >= 0 for spec in backend.signature.inputs for size in spec.dims)
+        self._lengths = lengths
+        self._axes = lengths.axes if isinstance(lengths, RaggedInputs) else ()
         self._clock = clock
         self._observe = observe
         self._loop = asyncio.get_running_loop()
@@ -107,9 +113,14 @@ class Batcher:
             raise
 
     def _ticket(self, work: Work, call: Call, now: float, deadline: float | None) -> Ticket:
+        length, lengths = 1, self._lengths
+        if lengths is not None:
+            bucket, length = lengths.bucket(work), lengths.length(work)
+        else:
+            bucket = () if self._fixed else tuple([shape[1:] for shape in work.shapes])
         return Ticket(
             work.rows,
-            () if self._fixed else tuple([shape[1:] for shape in work.shapes]),
+            bucket,
             now,
             deadline,
             work,
@@ -117,6 +128,8 @@ class Batcher:
             self._loop.create_future(),
             tenant=call.caller.tenant,
             level=work.level,
+            length=length,
+            length_class=length_class(length) if length > 1 else 0,
             start_by=work.start_by,
             delays=work.delays,
         )
@@ -188,7 +201,7 @@ class Batcher:
 
     def _instance(self, backend: Backend) -> None:
         while (job := self._work.get()) is not None:
-            self._loop.call_soon_threadsafe(self._done, executed(backend, *job))
+            self._loop.call_soon_threadsafe(self._done, executed(backend, *job, self._axes))
             del job  # or an idle instance would keep its last batch's tensors
 
     def _done(self, batch: Batch) -> None:

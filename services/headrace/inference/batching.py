@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
 from headrace.inference.errors import parameter_invalid
+from headrace.inference.lengths import length_problems, padding_of
 from headrace.inference.v2.model_config_pb2 import ModelConfig, ModelDynamicBatching, ModelQueuePolicy
 from headrace.runtime.rpc import Call
 
@@ -60,7 +61,11 @@ def batching_problems(config: ModelConfig) -> list[str]:
     ]
     if batching.preserve_ordering and levels > 1:
         problems.append("preserve_ordering: expected false with more than one of priority_levels")
-    return [f"dynamic_batching.{problem}" for problem in problems] + _parameter_problems(config)
+    return (
+        [f"dynamic_batching.{problem}" for problem in problems]
+        + _parameter_problems(config)
+        + length_problems(config)
+    )
 
 
 def _parameter_problems(config: ModelConfig) -> list[str]:
@@ -86,6 +91,7 @@ def policy_of(config: ModelConfig) -> BatchPolicy:
         levels=_levels(batching, default),
         default_level=batching.default_priority_level or 1,
         aging_s=int(parameters[AGING].string_value) / 1e6 if AGING in parameters else BatchPolicy().aging_s,
+        padding=padding_of(config),
         ordered=batching.preserve_ordering,
     )
 

@@ -14,7 +14,7 @@ from math import inf, prod
 import numpy as np
 import structlog
 
-from headrace.inference.backend import Backend
+from headrace.inference.backend import Backend, PaddedOutputs
 from headrace.inference.core.tensors import BYTES, DTYPES, Array, TensorSpec, Value, join_strings
 from headrace.metering.client import split_by_rows
 
@@ -56,7 +56,9 @@ class Executed:
     """What became of a batch: an answer, or None for a failure, per request.
 
     Times are nanoseconds on the monotonic clock; `runs` counts the model's
-    executions (more than one after a failure). `shares` is each request's part of
+    executions (more than one after a failure). Where requests differ in length,
+    `cells` is what the model computed (rows x padded length), `padded` what of
+    that was padding. `shares` is each request's part of
     what the instance's thread had of a core meanwhile: a run that succeeded is
     shared by rows, one that failed is its culprits'.
     """
@@ -67,6 +69,8 @@ class Executed:
     output_ns: int
     ended_ns: int
     runs: int = 1
+    cells: int = 0
+    padded: int = 0
     shares: list[int] = field(default_factory=list)
 
     @property
@@ -76,18 +80,24 @@ class Executed:
 
 
 def execute(
-    backend: Backend, works: Sequence[Work], wanted: Callable[[int], bool] = lambda _: True
+    backend: Backend,
+    works: Sequence[Work],
+    wanted: Callable[[int], bool] = lambda _: True,
+    axes: Sequence[int | None] = (),
 ) -> Executed:
     """Executes a batch; never raises what the model raised.
 
     `wanted` tells whether somebody still waits for the request at a place; it is
-    asked before a request is run again.
+    asked before a request is run again. `axes` has for each input the dimension in
+    which requests may differ, and are padded with zeros; none for none.
     """
     started = time.monotonic_ns()
     if not works:  # everybody left
         return Executed([], started, started, started, started, 0)
-    executed = Executed([None] * len(works), started, started, started, started, 0, [0] * len(works))
-    _Halving(backend, works, wanted, executed).run(range(len(works)))
+    executed = Executed(
+        [None] * len(works), started, started, started, started, runs=0, shares=[0] * len(works)
+    )
+    _Halving(backend, works, wanted, axes, executed).run(range(len(works)))
     executed.ended_ns = time.monotonic_ns()
     if executed.runs > 1:
         executed.output_ns = executed.ended_ns
@@ -101,6 +111,7 @@ class _Halving:
     backend: Backend
     works: Sequence[Work]
     wanted: Callable[[int], bool]
+    axes: Sequence[int | None]
     done: Executed
 
     def run(self, places: Sequence[int]) -> None:
@@ -123,14 +134,28 @@ class _Halving:
         self._charge(places, time.thread_time_ns() - before)
 
     def _once(self, works: Sequence[Work]) -> list[Answer]:
-        inputs = _joined(self.backend, works)
+        inputs = _joined(self.backend, works, self.axes)
         infer_ns = time.monotonic_ns()
         outputs = self.backend.execute(inputs)
         output_ns = time.monotonic_ns()
         answers = _split(self.backend, outputs, works)
+        self._fill(works, outputs)
         if self.done.runs == 1:
             self.done.infer_ns, self.done.output_ns = infer_ns, output_ns
         return answers
+
+    def _fill(self, works: Sequence[Work], outputs: list[Array]) -> None:
+        """Counts what of the run was padding."""
+        done = self.done
+        if isinstance(outputs, PaddedOutputs):
+            done.cells += outputs.cells
+            done.padded += outputs.padded
+        elif self.axes:
+            place, axis = next((i, axis) for i, axis in enumerate(self.axes) if axis is not None)
+            sizes = [work.shapes[place][axis] for work in works]
+            cells = max(sizes) * sum(work.rows for work in works)
+            done.cells += cells
+            done.padded += cells - sum(size * work.rows for size, work in zip(sizes, works, strict=True))
 
     def _halve(self, places: Sequence[int]) -> None:
         middle = len(places) // 2
@@ -145,15 +170,35 @@ class _Halving:
             self.done.shares[place] += share
 
 
-def _joined(backend: Backend, works: Sequence[Work]) -> list[Array]:
+def _joined(backend: Backend, works: Sequence[Work], axes: Sequence[int | None]) -> list[Array]:
     rows = sum(work.rows for work in works)
     batches = backend.signature.batches
     columns = []
     for i, spec in enumerate(backend.signature.inputs):
         shape = works[0].shapes[i]
+        axis = axes[i] if axes else None
+        if axis is not None and any(work.shapes[i][axis] != shape[axis] for work in works):
+            columns.append(
+                _padded(spec, [(work.rows, work.shapes[i], work.values[i]) for work in works], axis)
+            )
+            continue
         values = [work.values[i] for work in works]
         columns.append(_column(spec, values, (rows, *shape[1:]) if batches else shape))
     return columns
+
+
+def _padded(spec: TensorSpec, parts: list[tuple[int, tuple[int, ...], Value]], axis: int) -> Array:
+    """Requests of different sizes in `axis`, with zeros behind the shorter ones."""
+    shape = list(parts[0][1])
+    shape[0] = sum(rows for rows, _, _ in parts)
+    shape[axis] = max(part[axis] for _, part, _ in parts)
+    whole = np.zeros(shape, DTYPES[spec.datatype])
+    first = 0
+    for rows, part, raw in parts:
+        place = (slice(first, first + rows), *(slice(size) for size in part[1:]))
+        whole[place] = np.frombuffer(raw, whole.dtype).reshape(part)  # type: ignore[arg-type]  # no strings
+        first += rows
+    return whole
 
 
 def _column(spec: TensorSpec, values: list[Value], shape: tuple[int, ...]) -> Array:

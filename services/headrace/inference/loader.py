@@ -20,6 +20,7 @@ from headrace.inference.config import (
     versions_of,
 )
 from headrace.inference.folders import CONFIG, ModelFiles, Repository
+from headrace.inference.lengths import padding_of
 from headrace.inference.onnx_file import check_external_data
 from headrace.inference.settings import ModelOverride
 from headrace.inference.v2.model_config_pb2 import ModelConfig
@@ -101,7 +102,9 @@ class Loader:
         folder, place = files.root / version, files.root / CONFIG
         if encoder is not None:
             check_whole(place, config)
-            backend: Backend = TextBackend(folder / "tokenizer.json", encoder.backend, signature_of(config))
+            backend: Backend = TextBackend(
+                folder / "tokenizer.json", encoder.backend, signature_of(config), padding_of(config)
+            )
         else:
             file = folder / Path(config.default_model_filename).name
             check_external_data(file)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from headrace.inference import errors
 from headrace.inference.backend import Backend
+from headrace.inference.backends.text import TextBackend
 from headrace.inference.batcher import Batch, Batcher
 from headrace.inference.batching import Timings, policy_of, timeout_s
 from headrace.inference.config import instances_of
@@ -13,6 +14,7 @@ from headrace.inference.core.repository import Index
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
 from headrace.inference.flights import FlightRecorder
+from headrace.inference.lengths import Lengths, lengths_of
 from headrace.inference.loader import Loaded
 from headrace.inference.spans import record
 from headrace.inference.statistics import InferenceMetrics, Statistics
@@ -66,6 +68,7 @@ class Model:
     timeout_s: float
     digest: str
     cacheable: bool
+    lengths: Lengths | None = None
     use: Use = field(default_factory=Use)
     loaded_s: int = 0
 
@@ -169,6 +172,8 @@ class Assembly:
         """A model that serves as soon as somebody finds it."""
         around, clock, config = self._around, self._around.clock, loaded.config
         policy = policy_of(config)
+        longest = loaded.backend.longest if isinstance(loaded.backend, TextBackend) else 0
+        lengths = lengths_of(config, longest)
         statistics = self._statistics.get((name, loaded.version))
         if statistics is None:
             statistics = Statistics(name, loaded.version, self._metrics)
@@ -193,6 +198,7 @@ class Assembly:
                 clock,
                 observe,
                 around.weights,
+                lengths,
             ),
             Decoder(loaded.backend.signature),
             Encoder(loaded.backend.signature, loaded.version),
@@ -202,6 +208,7 @@ class Assembly:
             timeout_s(config),
             loaded.digest,
             config.response_cache.enable,
+            lengths=lengths,
             loaded_s=clock.time_ns() // 1_000_000_000,
         )
 

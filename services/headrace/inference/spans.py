@@ -37,6 +37,8 @@ def record(tracer: Tracer, batch: Batch, model: str, replica: str, clock: Clock)
             "headrace.batch.requests": len(batch.tickets),
             "headrace.batch.cut": batch.why,
             "headrace.batch.runs": batch.executed.runs,
+            "headrace.batch.bound": batch.cut.bound,
+            "headrace.batch.padding": round(batch.padding, 4),
         },
     )
     for ticket in sampled:

@@ -1,11 +1,12 @@
-"""Text to embedding: a tokenizer in front of an encoder, padded to the batch's longest text."""
+"""Text to embedding: a tokenizer in front of an encoder, padded to texts of about the same length."""
 
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from headrace.inference.backend import Backend
+from headrace.inference.backend import Backend, PaddedOutputs
+from headrace.inference.core.padding import grouped
 from headrace.inference.core.tensors import Array, Signature, Value
 
 MAX_TEXT_BYTES = 64 * 1024
@@ -21,23 +22,40 @@ class TextBackend:
 
     platform = "headrace_text"
 
-    def __init__(self, tokenizer: Path, encoder: Backend, signature: Signature) -> None:
+    def __init__(
+        self, tokenizer: Path, encoder: Backend, signature: Signature, padding: float = 0.15
+    ) -> None:
         self.signature = signature
         self._tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer))
         self._encoder = encoder
+        self._padding = padding
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a text at the most."""
+        truncation = self._tokenizer.truncation
+        return int(truncation["max_length"]) if truncation else MAX_TEXT_BYTES
 
     def execute(self, inputs: list[Array]) -> list[Array]:
-        """Tokenises and encodes the batch."""
+        """Tokenises the batch, and encodes it in groups of about one length."""
         texts = [element.decode() for element in inputs[0].reshape(-1)]
-        encodings = [self._tokenizer.encode(text) for text in texts]
-        longest = max(len(encoding.ids) for encoding in encodings)
-        rows = len(texts)
-        ids = np.zeros((rows, longest), np.int64)
-        mask = np.zeros((rows, longest), np.int64)
-        for row, encoding in enumerate(encodings):
-            size = len(encoding.ids)
-            ids[row, :size] = encoding.ids
-            mask[row, :size] = 1
+        tokens = [self._tokenizer.encode(text).ids for text in texts]
+        lengths = [len(ids) for ids in tokens]
+        groups = grouped(lengths, self._padding)
+        parts = [self._encoded([tokens[place] for place in group]) for group in groups]
+        cells = sum(lengths[group[0]] * len(group) for group in groups)
+        outputs = parts[0]
+        if groups != [list(range(len(texts)))]:
+            order = np.argsort([place for group in groups for place in group])
+            outputs = [np.concatenate(column)[order] for column in zip(*parts, strict=True)]
+        return PaddedOutputs(outputs, cells, cells - sum(lengths))
+
+    def _encoded(self, tokens: list[list[int]]) -> list[Array]:
+        ids = np.zeros((len(tokens), max(map(len, tokens))), np.int64)
+        mask = np.zeros_like(ids)
+        for row, own in enumerate(tokens):
+            ids[row, : len(own)] = own
+            mask[row, : len(own)] = 1
         return self._encoder.execute([ids, mask])
 
     def count(self, texts: list[str]) -> int:

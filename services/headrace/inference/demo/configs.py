@@ -5,6 +5,7 @@ No instance group: the server starts as many one-thread instances as it has core
 
 from headrace.inference.config import EMBEDDINGS, LONGEST, WITHIN
 from headrace.inference.demo import linear, minilm
+from headrace.inference.lengths import MASK, RAGGED
 from headrace.inference.v2.model_config_pb2 import (
     TYPE_FP32,
     TYPE_INT32,
@@ -65,6 +66,9 @@ def encoder_config(name: str) -> ModelConfig:
         f"{WITHIN}input_ids": f"0:{minilm.VOCABULARY - 1}",
         f"{LONGEST}input_ids": str(minilm.MAX_TOKENS),
         f"{LONGEST}attention_mask": str(minilm.MAX_TOKENS),
+        f"{RAGGED}input_ids": "0",
+        f"{RAGGED}attention_mask": "0",
+        MASK: "attention_mask",
     }
     return ModelConfig(
         name=name,
