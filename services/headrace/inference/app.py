@@ -1,7 +1,7 @@
 """Puts a replica together, and takes it apart in the reverse order."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ from headrace.inference.models import Surroundings
 from headrace.inference.observation import LogSettings, TraceSettings
 from headrace.inference.open_ai_servicer import OpenAiServicer
 from headrace.inference.orca_servicer import OrcaServicer
+from headrace.inference.readiness import Readiness
 from headrace.inference.rest_control_servicer import RestControlServicer
 from headrace.inference.rest_servicer import RestServicer
 from headrace.inference.service import InferenceService
@@ -44,6 +45,7 @@ from headrace.runtime.ingress.ingress import HotIngress
 from headrace.runtime.ingress.limits import IngressLimits
 from headrace.runtime.lifecycle import metrics_endpoint
 from headrace.runtime.logs import switched_logs
+from headrace.runtime.loops import looping
 from headrace.runtime.rpc import Method, methods_of
 from headrace.runtime.server import Server, ServerSettings, serving
 from headrace.runtime.telemetry import Telemetry, telemetry
@@ -153,7 +155,11 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
                 ),
             )
         )
-        await stack.enter_async_context(_hot_ingress(settings, hot, access, observed, clock, flights))
+        tell_hot = await stack.enter_async_context(
+            _hot_ingress(settings, hot, access, observed, clock, flights)
+        )
+        readiness = Readiness(models, server, tell_hot, observed.registry, clock)
+        await stack.enter_async_context(looping(readiness.follow()))
         stack.callback(orca.end)
         stack.callback(streams.end)
         await server.tell(ready=True)
@@ -168,9 +174,10 @@ async def _hot_ingress(
     observed: Telemetry,
     clock: Clock,
     flights: FlightRecorder,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[bool], None]]:
+    """The hot ingress, if it is wanted; gives what tells its health."""
     if settings.hot_socket is None:
-        yield
+        yield lambda _: None
         return
     ingress = HotIngress(
         methods,
@@ -186,7 +193,7 @@ async def _hot_ingress(
     )
     await ingress.listen(settings.hot_socket)
     try:
-        yield
+        yield ingress.tell
     finally:
         ingress.drain()
         await ingress.close(settings.drain_grace_s)

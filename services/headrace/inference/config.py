@@ -14,6 +14,7 @@ from google.protobuf import json_format, text_format
 
 from headrace.inference.batching import EAGER, batching_problems
 from headrace.inference.core.repository import VersionPolicy
+from headrace.inference.core.runs import Runs
 from headrace.inference.core.tensors import DTYPES, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
 from headrace.inference.settings import ModelOverride
 from headrace.inference.v2.model_config_pb2 import (
@@ -48,6 +49,9 @@ LONGEST = "headrace_longest."
 """Before an input's name: the parameter with the most that a dimension of -1 may have, "512"."""
 
 MAX_CONFIG_BYTES = 1024 * 1024
+STALL = "headrace_stall_ms"
+"""The parameter with the longest that a run may take before its instance counts as hanging; "0": never."""
+DEFAULT_STALL_S = 1.5
 EMBEDDINGS = "headrace_embeddings"
 """The parameter of a model whose first output is the embedding of its one input, a text: "true"."""
 
@@ -124,6 +128,8 @@ def check_whole(file: Path, config: ModelConfig) -> None:
     if not config.input or not config.output:
         raise ConfigError(f"{file}: input and output must be declared")
     _refuse_bad_bounds(file, config)
+    if STALL in config.parameters and not re.fullmatch(r"\d{1,9}", config.parameters[STALL].string_value):
+        raise ConfigError(f"{file}: parameters {STALL!r}: expected milliseconds, 0 for never")
     if EMBEDDINGS in config.parameters and not _embeds(config):
         raise ConfigError(
             f'{file}: parameters {EMBEDDINGS!r}: expected "true", of a model that batches, with one input of'
@@ -192,6 +198,12 @@ def versions_of(config: ModelConfig) -> VersionPolicy:
         specific=tuple(policy.specific.versions),
         every=policy.WhichOneof("policy_choice") == "all",
     )
+
+
+def runs_of(config: ModelConfig, instances: int) -> Runs:
+    """What watches the model's runs on so many instances."""
+    given = config.parameters[STALL].string_value if STALL in config.parameters else ""
+    return Runs(instances, int(given) / 1000 if given else DEFAULT_STALL_S)
 
 
 def instances_of(config: ModelConfig, default: int) -> int:

@@ -9,15 +9,14 @@ from headrace.runtime.errors import HeadraceError
 ABSENT = ("MODEL_NOT_FOUND", "VERSION_NOT_FOUND", "MODEL_NOT_READY")
 
 
-def is_ready(models: Models, name: str, version: str) -> bool:
-    """Whether the model serves; one that nobody knows does not (as Triton answers)."""
+def is_ready(models: Models, name: str, version: str, now: float) -> bool:
+    """Whether the model serves and has not stalled; one that nobody knows does not (as Triton answers)."""
     try:
-        models.find(name, version)
+        return not models.find(name, version).runs.stalled(now)
     except HeadraceError as error:
         if error.reason in ABSENT:
             return False
         raise
-    return True
 
 
 def metadata_of(models: Models, name: str, version: str) -> pb.ModelMetadataResponse:

@@ -9,8 +9,9 @@ from headrace.inference.backend import Backend
 from headrace.inference.backends.text import TextBackend
 from headrace.inference.batcher import Batch, Batcher
 from headrace.inference.batching import Timings, policy_of, timeout_s
-from headrace.inference.config import instances_of
+from headrace.inference.config import instances_of, runs_of
 from headrace.inference.core.repository import Index
+from headrace.inference.core.runs import Runs
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
 from headrace.inference.flights import FlightRecorder
@@ -20,6 +21,7 @@ from headrace.inference.spans import record
 from headrace.inference.statistics import InferenceMetrics, Statistics
 from headrace.inference.usage import Usage
 from headrace.inference.v2.model_config_pb2 import ModelConfig
+from headrace.inference.watched import WatchedBackend
 from headrace.metering.client import Unmetered, UsageLog
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Telemetry
@@ -71,6 +73,7 @@ class Model:
     lengths: Lengths | None = None
     use: Use = field(default_factory=Use)
     loaded_s: int = 0
+    runs: Runs = field(default_factory=Runs)
 
 
 class Models:
@@ -122,10 +125,9 @@ class Models:
         self._replace(name, [])
         return before
 
-    @property
-    def ready(self) -> bool:
-        """Whether every model serves that should."""
-        return not self.index.failures()
+    def unready(self, now: float) -> list[str]:
+        """The models that should serve and don't, or have stalled; `now` is monotonic, in seconds."""
+        return [*self.index.failures(), *(model.name for model in self.all() if model.runs.stalled(now))]
 
     def _replace(self, name: str, models: list[Model]) -> None:
         for old in self.versions(name):
@@ -186,15 +188,17 @@ class Assembly:
             around.flights.executed(batch)
             record(around.telemetry.tracer, batch, name, around.replica, clock)
 
+        instances = instances_of(config, around.instances)
+        runs = runs_of(config, instances)
         return Model(
             name,
             loaded.version,
             config,
             loaded.backend,
             Batcher(
-                loaded.backend,
+                WatchedBackend(loaded.backend, runs, clock),
                 policy,
-                instances_of(config, around.instances),
+                instances,
                 clock,
                 observe,
                 around.weights,
@@ -210,6 +214,7 @@ class Assembly:
             config.response_cache.enable,
             lengths=lengths,
             loaded_s=clock.time_ns() // 1_000_000_000,
+            runs=runs,
         )
 
 

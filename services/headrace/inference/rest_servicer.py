@@ -7,6 +7,7 @@ from google.api.httpbody_pb2 import HttpBody
 from headrace import __version__
 from headrace.inference.control_errors import server_not_ready
 from headrace.inference.describing import metadata_of, statistics_of
+from headrace.inference.errors import model_not_ready
 from headrace.inference.models import Models
 from headrace.inference.plain import plain
 from headrace.inference.rest_body import LENGTH_HEADER, as_json, parse_body, parse_object, write_body
@@ -41,15 +42,17 @@ class RestServicer:
 
     async def ServerReady(self, request: pb.ServerReadyRequest, call: Call) -> HttpBody:
         # A client looks at the status, not at the body.
-        if not self._models.ready:
-            raise server_not_ready(self._models.index.failures())
+        if unready := self._models.unready(call.arrived):
+            raise server_not_ready(unready)
         return json_body({"ready": True})
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: Call) -> HttpBody:
         return json_body({"name": "headrace", "version": __version__, "extensions": list(EXTENSIONS)})
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> HttpBody:
-        self._models.find(request.model_name, request.model_version)
+        model = self._models.find(request.model_name, request.model_version)
+        if model.runs.stalled(call.arrived):
+            raise model_not_ready(model.name, "STALLED")
         return json_body({"name": request.model_name, "ready": True})
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: Call) -> HttpBody:

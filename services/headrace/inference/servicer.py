@@ -76,10 +76,12 @@ class InferenceServicer:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, call: Call) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._models.ready)
+        return pb.ServerReadyResponse(ready=not self._models.unready(call.arrived))
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> pb.ModelReadyResponse:
-        return pb.ModelReadyResponse(ready=is_ready(self._models, request.name, request.version))
+        return pb.ModelReadyResponse(
+            ready=is_ready(self._models, request.name, request.version, call.arrived)
+        )
 
     async def ServerMetadata(
         self, request: pb.ServerMetadataRequest, call: Call

@@ -53,7 +53,14 @@ class Server:
 
     async def tell(self, *, ready: bool) -> None:
         """Answers health checks with SERVING or NOT_SERVING from now on."""
-        for name in self._names:
+        await self._tell(self._names, ready=ready)
+
+    async def tell_services(self, *, ready: bool) -> None:
+        """The same of each service; the health of "", whether the process lives, stays as it is."""
+        await self._tell(self._names[1:], ready=ready)
+
+    async def _tell(self, names: Sequence[str], *, ready: bool) -> None:
+        for name in names:
             await self._health.set(name, SERVING if ready else NOT_SERVING)
 
 

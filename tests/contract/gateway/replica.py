@@ -99,7 +99,8 @@ class Grpc:
 
     def replica(self, path: Path) -> grpc.Server:
         servicer = health.HealthServicer()
-        servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+        for name in ("", "inference.GRPCInferenceService"):
+            servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
         server = _server(path, _Recorder(self))
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         server.start()

@@ -70,9 +70,9 @@ class HotIngress:
         """What `GET /healthz` tells Envoy: 200, or 503."""
         return self._service.healthy
 
-    @healthy.setter
-    def healthy(self, value: bool) -> None:
-        self._service.healthy = value
+    def tell(self, ready: bool) -> None:  # noqa: FBT001  # one word says it
+        """Tells Envoy so from now on."""
+        self._service.healthy = ready
 
     @property
     def in_flight(self) -> int:

@@ -215,7 +215,7 @@ async def test_health_for_envoy(tmp_path: Path) -> None:
         ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
         reply = await client.call(ask)
         assert (reply.status, reply.body) == (200, b"ok")
-        bench.ingress.healthy = False
+        bench.ingress.tell(False)
         assert (await client.call(ask)).status == 503
         assert (await client.call(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")).status == 404
         assert (await client.call(request())).grpc_status == 0
