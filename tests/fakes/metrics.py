@@ -51,5 +51,5 @@ class Rounds:
         for name, reading in told:
             self.board.answered(name, reading, self.now)
         for name in silent:
-            self.board.presence.missed(name, self.now, refused=False)
+            self.board.presence.missed(name, refused=False)
         self.board.round(self.now, round(self.now * 1e9))

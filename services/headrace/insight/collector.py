@@ -60,7 +60,7 @@ class Collector:
             async with few:
                 text = await scrape(place, self._interval_s * TIMEOUT_SHARE)
         except Unanswered as why:
-            self._board.presence.missed(name, self._clock.monotonic(), refused=why.refused)
+            self._board.presence.missed(name, refused=why.refused)
         else:
             reading = read(text, WANTED.get(service, {}))
             self._board.answered(name, reading, self._clock.monotonic())

@@ -16,6 +16,11 @@ class _Seen:
     read_at: float | None = None
     health: Health = Health.UNKNOWN
 
+    def health_at(self, now: float) -> Health:
+        """STALE becomes DOWN by itself, between two questions too."""
+        silent_s = now - (self.since if self.read_at is None else self.read_at)
+        return Health.DOWN if self.health is Health.STALE and silent_s >= STALE_S else self.health
+
 
 class Presence:
     """Keeps what each process was like when it was asked last."""
@@ -37,11 +42,9 @@ class Presence:
         seen = self._processes[name]
         seen.read_at, seen.health = now, Health.UP
 
-    def missed(self, name: str, now: float, *, refused: bool) -> None:
+    def missed(self, name: str, *, refused: bool) -> None:
         """The process refused the connection, or did not answer in time."""
-        seen = self._processes[name]
-        silent_s = now - (seen.since if seen.read_at is None else seen.read_at)
-        seen.health = Health.DOWN if refused or silent_s >= STALE_S else Health.STALE
+        self._processes[name].health = Health.DOWN if refused else Health.STALE
 
     def services_up(self) -> set[str]:
         """The services of which a process answered when it was asked last."""
@@ -57,7 +60,7 @@ class Presence:
             ProcessFigures(
                 name,
                 seen.service,
-                seen.health,
+                seen.health_at(now),
                 None if seen.read_at is None else max(0.0, now - seen.read_at),
             )
             for name, seen in sorted(self._processes.items())

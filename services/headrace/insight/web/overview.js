@@ -66,7 +66,7 @@ function line(values, kind = "") {
     path += `${path ? "L" : "M"}${x.toFixed(1)} ${(HEIGHT - 1 - (value / top) * (HEIGHT - 3)).toFixed(1)}`;
   });
   if (path) paths.push(path);
-  return s("svg", { class: `line ${kind}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+  return s("svg", { class: `line ${known.some((value) => value > 0) ? kind : ""}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
     paths.map((d) => s("path", { d, "vector-effect": "non-scaling-stroke" })));
 }
 

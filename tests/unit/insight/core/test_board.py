@@ -50,7 +50,7 @@ def test_a_dead_process_is_down_and_its_figures_are_gone() -> None:
         process.answer([0.005] * 10)
         rounds.round((process.name, process.reading()))
     assert rounds.board.overview(rounds.now).models != ()
-    rounds.board.presence.missed(process.name, rounds.now, refused=True)
+    rounds.board.presence.missed(process.name, refused=True)
     overview = rounds.board.overview(rounds.now)
     assert [p.health for p in overview.processes] == [Health.DOWN]
     assert (overview.models, overview.codes, overview.limits) == ((), (), None)
@@ -66,6 +66,9 @@ def test_a_silent_process_is_stale_and_then_down() -> None:
         rounds.round(silent=(process.name,))
         (told,) = rounds.board.overview(rounds.now).processes
         seen.append((told.health, told.age_s))
+        (later,) = rounds.board.overview(rounds.now + 1.5).processes
+        assert later.age_s is not None
+        assert (later.health is Health.DOWN) == (later.age_s >= 10)  # not only when it is asked again
     assert seen == [
         *((Health.STALE, float(age)) for age in (2, 4, 6, 8)),
         (Health.DOWN, 10.0),
@@ -159,7 +162,7 @@ def test_no_breaker_and_no_guard_differ(up: bool) -> None:
         rounds.round(("guard", {}))
         assert rounds.board.overview(rounds.now).breakers == ()
     else:
-        rounds.board.presence.missed("guard", rounds.now, refused=True)
+        rounds.board.presence.missed("guard", refused=True)
         assert rounds.board.overview(rounds.now).breakers is None
 
 
