@@ -33,7 +33,8 @@ async def scrape(place: Place, timeout_s: float) -> str:
             return await _asked(place)
     except (ConnectionRefusedError, FileNotFoundError):
         raise Unanswered(refused=True) from None
-    except (OSError, TimeoutError, ValueError, httptools.HttpParserError):
+    except (OSError, TimeoutError, ValueError, OverflowError, httptools.HttpParserError):
+        # Also an address that is none: it stands in a file that somebody wrote.
         raise Unanswered(refused=False) from None
 
 

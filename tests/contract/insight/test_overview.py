@@ -123,6 +123,19 @@ async def test_one_that_says_nothing_delays_no_other(
     mute.close()
 
 
+async def test_an_address_that_is_none_harms_nobody(
+    observer: InsightClient, tmp_path: Path, replica: Replica
+) -> None:
+    """A mistake in the file costs its own line."""
+    wrong = ["127.0.0.1:99999", "127.0.0.1:²", "..:80", "\u0000:80"]
+    (tmp_path / "targets.json").write_text(
+        json.dumps([{"targets": [*wrong, f"127.0.0.1:{replica.port}"], "labels": {"service": "inference"}}])
+    )
+    overview = await seen(observer, lambda found: Health.UP in {p.health for p in found.processes})
+    assert [p.name for p in overview.processes if p.health is Health.UP] == [f"127.0.0.1:{replica.port}"]
+    assert {p.health for p in overview.processes if p.name in wrong} <= {Health.STALE, Health.DOWN}
+
+
 async def test_without_a_list_there_are_no_figures(client: InsightClient) -> None:
     """The refusal names the setting."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -45,7 +45,9 @@ def read(text: str, wanted: Mapping[str, Wanted]) -> dict[Series, float]:
         labels = dict(_labels(parsed[2] or ""))
         if value is None or any(labels.get(label) != needed for label, needed in rule.only):
             continue
-        series = Series(name, tuple(labels.get(label, "") for label in rule.labels))
+        if not labels.keys() >= set(rule.labels):
+            continue  # not the metric of this name that we know
+        series = Series(name, tuple(labels[label] for label in rule.labels))
         found[series] = found.get(series, 0.0) + value
     return found
 

@@ -38,6 +38,11 @@ def test_only_what_has_the_label_counts() -> None:
     assert read(text, {"rq": Wanted(only=(("prefix", "edge"),))}) == {Series("rq"): 2}
 
 
+def test_a_metric_without_its_labels_is_another_one() -> None:
+    """Somebody else's process may tell a metric of the same name."""
+    assert read('a{b="1"} 2\na{c="1"} 4\n', {"a": Wanted(("b",))}) == {Series("a", ("1",)): 2}
+
+
 @pytest.mark.parametrize("line", ["a", "a NaN", "a +Inf", "a one", 'a{b="c" 1', "a{} 1 2 3", "ab 1", "# a 1"])
 def test_what_can_not_be_read_is_passed_over(line: str) -> None:
     """It must not hide what stands after it."""
