@@ -19,6 +19,7 @@ HEADER = "canary-header-6d1f0c"
 KEY = "canary-key-93ab77"
 PAYLOAD = "canary-payload-51e2c8"
 URL = "canary-url-08d4f1"
+ORDER = "canary-order-7be2a4"
 NUMBER = np.float32(1.2345678e33)
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -33,7 +34,7 @@ class Visit:
 
     def canaries(self) -> list[bytes]:
         """What must be nowhere: in the clear, as base64, and a token's signature."""
-        plain = [HEADER, KEY, PAYLOAD, URL, self.token, self.token.rpartition(".")[2]]
+        plain = [HEADER, KEY, PAYLOAD, URL, ORDER, self.token, self.token.rpartition(".")[2]]
         encoded = [base64.b64encode(one.encode()).decode().rstrip("=")[:-2] for one in (HEADER, KEY, PAYLOAD)]
         escaped = repr(NUMBER.tobytes())[2:-1]
         number = [NUMBER.tobytes(), escaped.encode(), b"1.2345678e+33"]
@@ -55,6 +56,11 @@ def visit(hot_mesh: Mesh, node: Node) -> Visit:
     access_log = hot_mesh.state_dir / "logs" / "access.log"
     if access_log.exists():  # Envoy writes it by the buffer, every ten seconds at the latest
         eventually(lambda: trace_id in access_log.read_text(), "the access log is written", 15.0)
+    # So has metering, which is told once a second what the edge saw.
+    figures = [hot_mesh.state_dir / "metering" / f"edge.sqlite3{part}" for part in ("", "-wal")]
+    eventually(
+        lambda: any(b"acme" in path.read_bytes() for path in figures), "the edge's figures are kept", 15.0
+    )
     return Visit(hot_mesh, token, "\n".join(answers))
 
 
@@ -76,6 +82,7 @@ def calls(mesh: Mesh, token: str) -> list[str]:
         ("x-canary", HEADER),
         ("x-canary-bin", HEADER.encode()),
         ("cookie", HEADER),
+        ("idempotency-key", ORDER),
     )
     said = []
     with mesh.inference() as stub:
@@ -133,6 +140,7 @@ def test_nothing_on_disk_holds_a_secret(visit: Visit) -> None:
     files = [path for path in visit.mesh.state_dir.rglob("*") if path.is_file() and not is_token(path)]
     assert any(path.suffix == ".log" for path in files)
     assert any(path.name.startswith("traces") for path in files)
+    assert any(path.name.startswith("edge.sqlite3") for path in files)
     leaks = {str(path): found_in(path.read_bytes(), visit.canaries()) for path in files}
     assert not {path: found for path, found in leaks.items() if found}
 
