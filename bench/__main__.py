@@ -26,6 +26,7 @@ from bench.measure import Effort
 from bench.mesh import MIB, OFF, Mesh, MeshFailed, running
 from bench.peers import serving
 from bench.peers.serving import PeerFailed
+from bench.scale import scale
 
 RESULTS = Path(__file__).with_name("results")
 ROWS = (
@@ -39,6 +40,7 @@ ROWS = (
     "users",
     "overload",
     "peers",
+    "scale",
     "ingest",
     "lease",
 )
@@ -111,6 +113,9 @@ def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
         if "lengths" in rows:
             _say("mixed lengths")
             figures.append(lengths.mixed(mesh, effort, folder))
+        if "scale" in rows:
+            _say("replicas that come and go")
+            figures += scale(mesh)
         if "users" in rows:
             _say("users")
             figures += stress.users(mesh, folder)

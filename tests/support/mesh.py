@@ -36,13 +36,18 @@ RAISED = "limits: {rate: 1000000, burst: 1000000, concurrency: 100000, breaker: 
 """Limits that one tenant doing everything that tests do does not meet."""
 
 
+AS_IT_IS = "scaling: {auto: false}\n"
+"""Only a test itself changes the number of replicas."""
+
+
 @dataclass(frozen=True)
 class MeshOptions:
-    """How a mesh differs from what `headrace up` makes by itself. `limits` is a section of the configuration too."""
+    """How a mesh differs from what `headrace up` makes by itself. `limits` and `scaling` are sections of the configuration too."""
 
     replicas: int = 1
     config: str = ""
     limits: str = RAISED
+    scaling: str = AS_IT_IS
     env: Mapping[str, str] = field(default_factory=dict)
     models_from: Path | None = None
 
@@ -208,7 +213,7 @@ def running_mesh(options: MeshOptions) -> Iterator[Mesh]:
 def _up(state_dir: Path, options: MeshOptions) -> Mesh:
     arguments: list[str | Path] = ["up", "--detach", "--json", "--port", "0", "--state-dir", state_dir]
     arguments += ["--replicas", str(options.replicas)]
-    if config := options.config + options.limits:
+    if config := options.config + options.limits + options.scaling:
         (state_dir / "headrace.yaml").write_text(config)
         arguments += ["--config", state_dir / "headrace.yaml"]
     document = json.loads(headrace(*arguments, env=options.env, timeout_s=UP_TIMEOUT_S))

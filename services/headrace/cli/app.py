@@ -37,6 +37,8 @@ models_app = typer.Typer(help="List the models and their inputs; load and unload
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
+scale_app = typer.Typer(help="How many replicas there are.", no_args_is_help=True)
+app.add_typer(scale_app, name="scale")
 
 
 @app.command()
@@ -197,6 +199,48 @@ def breakers(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False)
     from headrace.cli.limits import breakers as command
 
     command(state_dir, Output(as_json=as_json))
+
+
+@scale_app.command("status")
+def scale_status(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
+    """Show what runs, what should run, and why."""
+    from headrace.cli import scale as command
+
+    command.status(state_dir, Output(as_json=as_json))
+
+
+@scale_app.command("set")
+def scale_set(
+    replicas: Annotated[
+        int, typer.Argument(min=1, max=64, metavar="N", help="Within scaling.min and scaling.max.")
+    ],
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Have N replicas until `scale auto`, and wait for them."""
+    from headrace.cli import scale as command
+
+    command.pin(state_dir, replicas, Output(as_json=as_json))
+
+
+@scale_app.command("auto")
+def scale_auto(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
+    """Leave the number of replicas to the policy."""
+    from headrace.cli import scale as command
+
+    command.auto(state_dir, Output(as_json=as_json))
+
+
+@scale_app.command("history")
+def scale_history(
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many decisions.")] = 20,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the last decisions and what they were made from."""
+    from headrace.cli import scale as command
+
+    command.history(state_dir, limit, Output(as_json=as_json))
 
 
 @keys_app.command("create")

@@ -17,10 +17,13 @@ from headrace.runtime.rpc import Caller, methods_of
 from headrace.runtime.server import Server, ServerSettings, serving
 from headrace.runtime.telemetry import Telemetry, telemetry
 from headrace.scaling import discovery_servicer as discovery
+from headrace.scaling import servicer as decisions
 from headrace.scaling.core.listing import Listing
+from headrace.scaling.deciding import deciding
 from headrace.scaling.directory import Directory
 from headrace.scaling.discovery_servicer import DiscoveryServicer
 from headrace.scaling.errors import CODES
+from headrace.scaling.fleet import Fleet
 from headrace.scaling.kept import EndpointFile
 from headrace.scaling.local_fleet import LocalFleet, follow
 from headrace.scaling.metrics import EndpointMetrics
@@ -41,15 +44,20 @@ class Running:
 
 
 @asynccontextmanager
-async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Running]:
-    """A serving scaling. Closes in the order: streams, server, loops, what it asks others."""
+async def build(
+    settings: Settings, *, clock: Clock | None = None, fleet: Fleet | None = None
+) -> AsyncIterator[Running]:
+    """A serving scaling. Closes in the order: streams, server, loops, what it asks others.
+
+    `fleet` is whose replicas it decides about; without one, the supervisor's.
+    """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         observed = await stack.enter_async_context(telemetry("scaling", settings.telemetry))
         revocations = await stack.enter_async_context(watching_revocations(settings.guard, "scaling", clock))
         boundary = Boundary(
             identity=TokenIdentity(TokenVerifier(settings.jwks, clock), LOCAL),
-            access=Access(discovery.SCOPES, revocations),
+            access=Access({**discovery.SCOPES, **decisions.SCOPES}, revocations),
             codes=CODES,
             telemetry=observed,
             clock=clock,
@@ -60,9 +68,13 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         streams = Streams(told, metrics)
         directory = Directory(Listing(told.endpoints), streams, file, clock, metrics)
         supervisor = SupervisorClient(await stack.enter_async_context(open_channel(settings.supervisor)))
-        fleet = LocalFleet(supervisor, directory)
+        own = LocalFleet(supervisor, directory)
         await stack.enter_async_context(looping(directory.run(), follow(supervisor, directory, metrics)))
-        methods = methods_of(discovery.SERVICE, DiscoveryServicer(streams, metrics))
+        servicer = await stack.enter_async_context(deciding(settings, fleet or own, observed.registry, clock))
+        methods = [
+            *methods_of(discovery.SERVICE, DiscoveryServicer(streams, metrics)),
+            *methods_of(decisions.SERVICE, servicer),
+        ]
         where = ServerSettings(
             settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
         )
@@ -70,4 +82,4 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         stack.callback(streams.end)
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
         await server.tell(ready=True)
-        yield Running(server, fleet, observed)
+        yield Running(server, own, observed)
