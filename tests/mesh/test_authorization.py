@@ -9,9 +9,11 @@ from grpc_health.v1 import health_pb2
 
 from headrace.inference.v1 import rest_service_pb2
 from headrace.inference.v2 import grpc_service_pb2
+from headrace.inference.xds.v3 import orca_service_pb2
 from headrace.insight.v1 import insight_service_pb2
 from headrace.local.v1 import supervisor_service_pb2
 from headrace.scaling.envoy.service.endpoint.v3 import eds_pb2
+from headrace.scaling.v1 import scaling_service_pb2
 from tests.support.http2 import GRPC, Answer, Request, grpc_frame, send
 from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer, raw
 from tests.support.node import Node
@@ -19,15 +21,17 @@ from tests.support.node import Node
 OPEN_AT_THE_GATEWAY = {"/grpc.health.v1.Health/Check"}
 OPEN_ON_TCP = "/grpc.health.v1.Health/"
 SERVED = {
-    "inference": (grpc_service_pb2, rest_service_pb2),
+    "inference": (grpc_service_pb2, rest_service_pb2, orca_service_pb2),
     "insight": (insight_service_pb2,),
-    "scaling": (eds_pb2,),
+    "scaling": (eds_pb2, scaling_service_pb2),
 }
 CONTRACTS = (
     grpc_service_pb2,
     rest_service_pb2,
     insight_service_pb2,
+    orca_service_pb2,
     eds_pb2,
+    scaling_service_pb2,
     supervisor_service_pb2,
     health_pb2,
 )
@@ -61,6 +65,8 @@ OTHER_SPELLINGS = [
     "/headrace.insight.v1.InsightService/ListTraces",
     "/headrace.local.v1.SupervisorService/Stop",
     "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints",
+    "/headrace.scaling.v1.ScalingService/SetReplicas",
+    "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics",
     "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
     "/grpc.health.v1.Health/Watch",
     "/grpc.health.v1.Health/List",

@@ -15,13 +15,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from headrace.cli.errors import CliError
+from headrace.cli.options import STATE_DIR, JsonOption, StateDirOption
 from headrace.cli.output import Output
-
-StateDirOption = Annotated[
-    Path, typer.Option("--state-dir", help="Where the mesh keeps its state.", show_default=True)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-STATE_DIR = Path(".headrace")
+from headrace.cli.scale_app import scale_app
 
 app = typer.Typer(
     name="headrace",
@@ -37,7 +33,6 @@ models_app = typer.Typer(help="List the models and their inputs; load and unload
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
-scale_app = typer.Typer(help="How many replicas there are.", no_args_is_help=True)
 app.add_typer(scale_app, name="scale")
 
 
@@ -199,48 +194,6 @@ def breakers(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False)
     from headrace.cli.limits import breakers as command
 
     command(state_dir, Output(as_json=as_json))
-
-
-@scale_app.command("status")
-def scale_status(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
-    """Show what runs, what should run, and why."""
-    from headrace.cli import scale as command
-
-    command.status(state_dir, Output(as_json=as_json))
-
-
-@scale_app.command("set")
-def scale_set(
-    replicas: Annotated[
-        int, typer.Argument(min=1, max=64, metavar="N", help="Within scaling.min and scaling.max.")
-    ],
-    state_dir: StateDirOption = STATE_DIR,
-    as_json: JsonOption = False,
-) -> None:
-    """Have N replicas until `scale auto`, and wait for them."""
-    from headrace.cli import scale as command
-
-    command.pin(state_dir, replicas, Output(as_json=as_json))
-
-
-@scale_app.command("auto")
-def scale_auto(state_dir: StateDirOption = STATE_DIR, as_json: JsonOption = False) -> None:
-    """Leave the number of replicas to the policy."""
-    from headrace.cli import scale as command
-
-    command.auto(state_dir, Output(as_json=as_json))
-
-
-@scale_app.command("history")
-def scale_history(
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many decisions.")] = 20,
-    state_dir: StateDirOption = STATE_DIR,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the last decisions and what they were made from."""
-    from headrace.cli import scale as command
-
-    command.history(state_dir, limit, Output(as_json=as_json))
 
 
 @keys_app.command("create")
