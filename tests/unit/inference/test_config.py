@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from headrace.inference.batching import policy_of, timeout_s
-from headrace.inference.config import ConfigError, instances_of, override, read_config, signature_of
+from headrace.inference.config import (
+    ConfigError,
+    instances_of,
+    override,
+    read_config,
+    runs_of,
+    signature_of,
+)
 from headrace.inference.core.policy import BatchPolicy, QueuePolicy
 from headrace.inference.core.tensors import Signature, TensorSpec
 from headrace.inference.settings import ModelOverride
@@ -143,6 +150,7 @@ def test_an_input_may_have_bounds(tmp_path: Path) -> None:
         ("headrace_within.q", "0:1", "an input's name"),
         ("headrace_longest.x", "0", "a size of at least 1"),
         ("headrace_longest.q", "1", "an input's name"),
+        ("headrace_stall_ms", "soon", "milliseconds"),
     ],
 )
 def test_a_bad_bound_is_named(tmp_path: Path, key: str, value: str, words: str) -> None:
@@ -155,3 +163,13 @@ def test_only_integers_have_a_range(tmp_path: Path) -> None:
     """Strings have none, and floats would need a rule for NaN."""
     with pytest.raises(ConfigError, match="no range for an input of BYTES"):
         bounded(tmp_path / "m", "headrace_within.x", "0:1", TEXT)
+
+
+def test_a_run_has_a_bound_of_its_models(tmp_path: Path) -> None:
+    """A second and a half, what a parameter says, or none."""
+    for value, stalls_after in (("", 1.5), ("5000", 5.0), ("0", float("inf"))):
+        config = bounded(tmp_path / f"m{value}", "headrace_stall_ms", value) if value else ModelConfig()
+        runs = runs_of(config, 1)
+        runs.begin("a", 0.0)
+        assert runs.stalled(stalls_after + 0.1) == (value != "0")
+        assert not runs.stalled(stalls_after)
