@@ -2,12 +2,12 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from headrace.local.edge import SETTLE_S
 from headrace.local.v1.process_pb2 import ProcessState
 from headrace.local.v1.supervisor_service_pb2 import DrainRequest, StartRequest, StopRequest
 from tests.conftest import MeshOf
@@ -117,15 +117,20 @@ async def test_replicas_come_and_go(pair: Mesh, linear: Linear) -> None:
     assert not tally.wrong
 
 
-def test_stopped_directly_while_scaling_is_killed(pair: Mesh, linear: Linear) -> None:
-    """The supervisor looks for itself: a replica that scaling can't take out yet serves until it could. 0 failed calls."""
+def test_stopped_directly_while_nobody_tells_the_gateway(pair: Mesh, linear: Linear) -> None:
+    """The supervisor looks for itself: a replica that the gateway still uses goes on serving. 0 failed calls."""
     stub = supervisor(pair)
     with Steady(pair, linear).blowing() as tally:
         stub.Start(StartRequest(name="inference"), timeout=UP_S)
-        kill(pair, "scaling")
-        (stopped,) = stub.Stop(StopRequest(name="inference-2"), timeout=UP_S).processes
-        assert stopped.state == ProcessState.PROCESS_STATE_STOPPED
-        until_listening(pair)
+        kill(pair, "scaling", signal.SIGSTOP)
+        stopping = stub.Stop.future(StopRequest(name="inference-2"), timeout=UP_S)
+        time.sleep(2 * SETTLE_S)
+        serving = process(pair, "inference-2")
+        assert (serving.state, serving.pid > 0) == (ProcessState.PROCESS_STATE_DRAINING, True)
+        assert "inference-2" in used(pair)
+        kill(pair, "scaling", signal.SIGCONT)
+        (stopped,) = stopping.result().processes
+        assert stopped.last_exit == "exit code 0"
         assert used(pair) == set(BOTH)
     assert not tally.errors
     assert not tally.wrong
@@ -147,20 +152,15 @@ def test_stopped_directly_while_scaling_is_stalled(pair: Mesh, linear: Linear) -
 
 
 def test_stop_goes_on_without_its_caller(pair: Mesh) -> None:
-    """Who asks for a stop and dies leaves no replica half-way; who asks twice does not hurry it."""
+    """Who asks for a stop and dies leaves no replica half-way."""
     stub = supervisor(pair)
     stub.Start(StartRequest(name="inference"), timeout=UP_S)
-    stub.Stop.future(StopRequest(name="inference-2")).cancel()
-    threads = [
-        threading.Thread(target=stub.Stop, args=(StopRequest(name="inference-2"),), kwargs={"timeout": UP_S})
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stopped = process(pair, "inference-2")
-    assert (stopped.state, stopped.last_exit) == (ProcessState.PROCESS_STATE_STOPPED, "exit code 0")
+    asked = stub.Stop.future(StopRequest(name="inference-2"), timeout=UP_S)
+    draining, stopped = ProcessState.PROCESS_STATE_DRAINING, ProcessState.PROCESS_STATE_STOPPED
+    eventually(lambda: process(pair, "inference-2").state == draining, "the stop has begun", UP_S)
+    asked.cancel()
+    eventually(lambda: process(pair, "inference-2").state == stopped, "the stop has ended", UP_S)
+    assert process(pair, "inference-2").last_exit == "exit code 0"
 
 
 def test_drained_is_not_listed_again(pair: Mesh) -> None:

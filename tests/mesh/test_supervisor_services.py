@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import grpc
 import psutil
 import pytest
 
+from headrace.local.v1.supervisor_service_pb2 import StartRequest
+from headrace.local.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
 from tests.support.cache import ROOT
 from tests.support.mesh import environment, headrace_command
 from tests.support.place import UP_S, Place
@@ -73,10 +76,16 @@ def test_order_of_the_end(place: Place) -> None:
     """Scaling ends first, then the gateway, the replicas, then those whom they told what they did; whom these need, last."""
     place.up()
     before = processes(place)
+    stub = SupervisorServiceStub(grpc.insecure_channel(f"unix:{place.state.supervisor_socket}"))
     with going_down(place), held(before["cache"]["pid"]):
         eventually(lambda: {"guard", "metering"} <= set(ended(place)), "the others have ended", UP_S)
         assert psutil.pid_exists(before["valkey"]["pid"])
         assert psutil.pid_exists(before["insight"]["pid"])
+        with pytest.raises(
+            grpc.RpcError
+        ) as refused:  # a scaling that asked late would leave a replica behind
+            stub.Start(StartRequest(name="inference"), timeout=UP_S)
+        assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     order = ended(place)
     assert order[:3] == ["scaling", "gateway", "inference-0"]
     assert set(order[3:6]) == {"cache", "guard", "metering"}

@@ -119,6 +119,19 @@ async def test_no_restart_of_a_drained_process() -> None:
     assert len(case.launcher.children) == 1
 
 
+async def test_stopped_twice() -> None:
+    """Who asks again waits for the same end: a second SIGTERM would cut it short."""
+    case = Case(FakeLauncher(stubborn=True), FakeProbe())
+    async with case.running() as process:
+        await process.healthy()
+        child = case.launcher.children[0]
+        stops = [asyncio.ensure_future(process.stop()) for _ in range(2)]
+        await asyncio.sleep(0)
+        child.end(0)
+        await asyncio.gather(*stops)
+    assert [number.name for number in child.signals] == ["SIGTERM"]
+
+
 async def test_stubborn() -> None:
     """One that ignores SIGTERM is killed when its time is over."""
     case = Case(FakeLauncher(stubborn=True), FakeProbe(), patience=Patience(stop_s=0, starting_interval_s=0))

@@ -64,7 +64,7 @@ def acknowledge(stream: Stream, offer: Offer) -> None:
 
 @asynccontextmanager
 async def scene(
-    *names: str, owner: FakeOwner | None = None, acknowledge_s: float = 30.0
+    *names: str, owner: FakeOwner | None = None, acknowledge_s: float = 30.0, settle_s: float = 0.0
 ) -> AsyncIterator[Scene]:
     """One whose gateways were told `names` before."""
     clock, notes, registry = SetClock(), Notes(), CollectorRegistry()
@@ -76,7 +76,7 @@ async def scene(
     )
     owner = owner or FakeOwner()
     running = asyncio.create_task(directory.run())
-    fleet = LocalFleet(owner, directory, settle_s=0.0)
+    fleet = LocalFleet(owner, directory, settle_s=settle_s)
     try:
         yield Scene(clock, notes, streams, directory, owner, fleet, metrics, registry)
     finally:

@@ -74,6 +74,22 @@ async def test_stop() -> None:
         assert [one.name for one in made.streams.told.endpoints or ()] == ["inference-0"]
 
 
+async def test_stop_after_a_pause() -> None:
+    """What was on its way when the gateway acknowledged is still served: the supervisor hears of it later."""
+    async with scene("inference-0", "inference-1", owner=FakeOwner(*TWO), settle_s=3600.0) as made:
+        stream = made.gateway()
+        await told(stream)
+        made.directory.see(replicas_in(list(TWO)))
+        stopping = asyncio.create_task(made.fleet.stop("inference-1"))
+        assert await told(stream) == ["inference-0"]
+        assert await made.directory.acknowledged()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert made.owner.owned["inference-1"].state == "HEALTHY"
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+
+
 async def test_stop_without_an_acknowledgement() -> None:
     """A gateway that hangs holds a stop up for a bounded time: the supervisor looks for itself then."""
     async with scene("inference-0", "inference-1", owner=FakeOwner(*TWO), acknowledge_s=0.0) as made:
