@@ -1,7 +1,7 @@
 """The supervisor as scaling asks it, played by a plain object."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from headrace.local.client import ProcessInfo
 from headrace.scaling.kept import Told
@@ -48,13 +48,15 @@ class FakeOwner:
 
 
 class Notes:
-    """Keeps what was told; `error` is raised instead."""
+    """Keeps what was told; `error` is raised instead. `meanwhile` is called while it is written."""
 
     def __init__(self) -> None:
         self.saved: list[Told] = []
         self.error: OSError | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def save(self, told: Told) -> None:
+        self.meanwhile()
         if self.error:
             raise self.error
         self.saved.append(told)

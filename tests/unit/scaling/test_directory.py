@@ -37,8 +37,11 @@ async def test_written_down_before_it_is_told() -> None:
     async with scene("inference-0") as made:
         stream = made.gateway()
         assert await told(stream) == ["inference-0"]
+        versions: list[int] = []
+        made.notes.meanwhile = lambda: versions.append(made.streams.told.version)
         made.directory.see(replicas_in([process("inference-0"), process("inference-1")]))
         assert await told(stream) == ["inference-0", "inference-1"]
+        assert versions == [7]
         assert made.notes.saved == [Told(8, endpoints("inference-0", "inference-1"))]
         assert made.count("listed_replicas") == 2
 
