@@ -16,6 +16,9 @@ from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
 from tests.support.metered import Tenant, rest_body
 from tests.support.requests import linear, output, slow
 
+CONNECT_RETRIES = 6
+"""Over half a minute; before a connection stands nothing has been sent."""
+
 _AGAIN_MS = 100
 _CODES = {429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 
@@ -99,10 +102,11 @@ def _heard(history: History, sending: Sending, future: "grpc.CallFuture[ModelInf
 
 
 @contextmanager
-def by_rest(mesh: Mesh, history: History, *, patient: bool) -> Iterator[Send]:  # as `by_grpc`
+def by_rest(mesh: Mesh, history: History, *, patient: bool) -> Iterator[Send]:
     """A connection for each call: one that is kept fails when the gateway closes it, not when it can't answer."""
     each = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(base_url=mesh.url, timeout=CALL_TIMEOUT_S, limits=each) as client:
+    transport = httpx.HTTPTransport(limits=each, retries=CONNECT_RETRIES if patient else 0)
+    with httpx.Client(base_url=mesh.url, timeout=CALL_TIMEOUT_S, transport=transport) as client:
 
         def send(sending: Sending) -> Callable[[], Ending]:
             ending = _posted(history, client, sending)

@@ -78,7 +78,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         )
         stack.callback(watchers.end)
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
-        await server.tell(ready=True)
+        await stack.enter_async_context(server.ready())
         yield Cache(server, levels, observed)
 
 

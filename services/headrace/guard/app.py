@@ -87,7 +87,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         server = await stack.enter_async_context(serving(methods, boundary, where))
         stack.callback(guard.end)
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
-        await server.tell(ready=True)
+        await stack.enter_async_context(server.ready())
         yield Running(server, guard, observed)
 
 

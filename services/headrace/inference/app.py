@@ -162,7 +162,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         await stack.enter_async_context(looping(readiness.follow()))
         stack.callback(orca.end)
         stack.callback(streams.end)
-        await server.tell(ready=True)
+        await stack.enter_async_context(server.ready())
         yield server
 
 

@@ -199,8 +199,8 @@ async def _socket(
         listen = ServerSettings(listen=f"unix:{state.supervisor_socket}")
         async with serving(methods_of(_SERVICE, servicer), boundary, listen) as server:
             state.supervisor_socket.chmod(0o600)
-            await server.tell(ready=True)
-            yield
+            async with server.ready():
+                yield
 
 
 class _Teller:

@@ -5,14 +5,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from headrace.local.core.quiet import Quiet
 from headrace.local.endpoints import Endpoint
 from headrace.local.probes import EnvoyAdmin
+from headrace.runtime.clock import Clock
 
 ACKNOWLEDGE_S = 10.0
 """How long Envoy is given to take new endpoints, and scaling, which tells it, to come back if it is away."""
 
 SETTLE_S = 1.0
 """How long a replica still serves after Envoy has let go of it."""
+
+QUIET_S = 0.5
+"""How long connections that stay open have to be silent before the gateway goes."""
 
 FINISH_S = 10.0
 """How long clients are waited for when the whole mesh goes."""
@@ -28,9 +33,10 @@ class Edge:
     that is gone or wrong must cost no request.
     """
 
-    def __init__(self, admin: Path, serves: Callable[[], bool]) -> None:
+    def __init__(self, admin: Path, serves: Callable[[], bool], clock: Clock) -> None:
         self.probe = EnvoyAdmin(admin)
         self._serves = serves
+        self._clock = clock
 
     async def used(self, replicas: Callable[[], Sequence[Endpoint]]) -> None:
         """Waits until each of the replicas is among Envoy's hosts and healthy."""
@@ -43,10 +49,11 @@ class Edge:
     async def finished(self) -> None:
         """Closes the door, and waits for those inside."""
         await self.probe.close_listeners()
+        quiet = Quiet(QUIET_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(FINISH_S):
-                while await self.probe.active_requests():  # noqa: ASYNC110  # Envoy tells nobody
-                    await asyncio.sleep(POLL_S)
+                while not quiet.over(await self.probe.activity(), self._clock.monotonic()):  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_S)  # Envoy tells nobody
 
     async def _until(self, holds: Callable[[dict[str, bool]], bool]) -> None:
         """Waits until it holds for Envoy's hosts (address: healthy).

@@ -7,7 +7,11 @@ from typing import Protocol
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from headrace.local.core.quiet import Activity
+
 TIMEOUT_S = 2.0
+_COUNTED = ("cx_active", "rq_active", "rq_total")
+"""Envoy's names of what `Activity` has, in its order."""
 
 
 class Probe(Protocol):
@@ -75,20 +79,26 @@ class EnvoyAdmin:
         return found
 
     async def close_listeners(self) -> None:
-        """Envoy takes no new connections from now on; open ones go on."""
+        """Envoy takes no new connections from now on; each open one gets its answers, and a GOAWAY with the next.
+
+        Without the failed health check, open connections would go on as if
+        nothing was to come, and be cut under whatever is asked on them last.
+        """
+        await self._ask("POST", "/healthcheck/fail")
         await self._ask("POST", "/drain_listeners")
 
-    async def active_requests(self) -> int:
-        """Requests that clients wait for; 0 when Envoy does not answer."""
-        status, body = await self._ask("GET", "/stats?filter=^http\\..*\\.downstream_rq_active$")
-        if status != 200:
-            return 0
-        # The admin interface counts the request that asks, and is no client's.
-        return sum(
-            int(line.rpartition(":")[2])
-            for line in body.splitlines()
-            if not line.startswith(("http.admin.", "http.async-client"))
+    async def activity(self) -> Activity:
+        """What clients have of it now; nothing when Envoy does not answer."""
+        status, body = await self._ask(
+            "GET", f"/stats?filter=^http\\..*\\.downstream_({'|'.join(_COUNTED)})$"
         )
+        found = dict.fromkeys(_COUNTED, 0)
+        for line in body.splitlines() if status == 200 else ():
+            name, _, value = line.rpartition(":")
+            # The admin interface counts the request that asks, and is no client's.
+            if not name.startswith(("http.admin.", "http.async-client")):
+                found[name.rpartition(".downstream_")[2]] += int(value)
+        return Activity(*found.values())
 
     async def _ask(self, method: str, path: str) -> tuple[int, str]:
         """HTTP status (0: no answer) and body."""

@@ -66,7 +66,7 @@ class Supervisor:
         self._draw = draw
         self._sweep = sweep
         self._free = FreePorts(draw)
-        self._edge = Edge(plan.state.envoy_admin, lambda: self.processes[GATEWAY].state in SERVING)
+        self._edge = Edge(plan.state.envoy_admin, lambda: self.processes[GATEWAY].state in SERVING, clock)
         self._gateway = plan.gateway_settings(plan.config.gateway.port or self._free.take())
         self._targets = TargetsFile(plan.state.targets)
         self._changes = Changes()

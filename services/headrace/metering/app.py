@@ -78,13 +78,11 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
             settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
         )
         server = await stack.enter_async_context(serving(methods, boundary, where))
+        stack.callback(servicer.drain)
+        stack.callback(access_log.drain)
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
-        await server.tell(ready=True)
-        try:
-            yield Metering(server, observed)
-        finally:
-            servicer.drain()
-            access_log.drain()
+        await stack.enter_async_context(server.ready())
+        yield Metering(server, observed)
 
 
 @asynccontextmanager

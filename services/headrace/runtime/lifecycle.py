@@ -104,6 +104,7 @@ async def metrics_endpoint(listen: str, registry: CollectorRegistry) -> AsyncIte
     try:
         yield
     finally:
-        server.shutdown()
+        # Up to half a second: meanwhile the loop goes on finishing calls.
+        await asyncio.to_thread(server.shutdown)
         server.server_close()
-        thread.join()
+        await asyncio.to_thread(thread.join)

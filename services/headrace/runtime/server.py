@@ -9,16 +9,14 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 
 from headrace.runtime.boundary import Boundary
+from headrace.runtime.health import Health
 from headrace.runtime.reflecting import add_reflection
 from headrace.runtime.rpc import Method
 from headrace.runtime.start import StartFailed
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 SOCKET_PATH_BYTES = 107
 """What Linux's sockaddr_un holds besides the final zero."""
@@ -45,32 +43,36 @@ class ServerSettings:
 class Server:
     """A running server: its address, and whether it tells to be ready."""
 
-    def __init__(self, server: grpc.aio.Server, health: HealthServicer, names: Sequence[str]) -> None:
-        self._server = server
+    def __init__(self, health: Health) -> None:
         self._health = health
-        self._names = ("", *names)
         self.address = ""
 
-    async def tell(self, *, ready: bool) -> None:
-        """Answers health checks with SERVING or NOT_SERVING from now on."""
-        await self._tell(self._names, ready=ready)
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[None]:
+        """Answers health checks with SERVING inside the block, with NOT_SERVING behind it.
+
+        The last thing that a service enters, and so the first that it leaves: who
+        asks hears of the end before anything ends.
+        """
+        self._health.begin()
+        try:
+            yield
+        finally:
+            self._health.end()
 
     async def tell_services(self, *, ready: bool) -> None:
-        """The same of each service; the health of "", whether the process lives, stays as it is."""
-        await self._tell(self._names[1:], ready=ready)
-
-    async def _tell(self, names: Sequence[str], *, ready: bool) -> None:
-        for name in names:
-            await self._health.set(name, SERVING if ready else NOT_SERVING)
+        """Whether the services can take work; the health of "", whether the process lives, stays as it is."""
+        self._health.tell_services(ready=ready)
 
 
 @asynccontextmanager
 async def serving(
     methods: Sequence[Method], boundary: Boundary, settings: ServerSettings
 ) -> AsyncIterator[Server]:
-    """Serves `methods` with health and reflection; not ready until told.
+    """Serves `methods` with health and reflection; ready inside `Server.ready`.
 
-    On exit: NOT_SERVING, no new calls, the running ones within the grace.
+    On exit: no new calls, the running ones within the grace. A call that comes
+    in that millisecond on an open connection is ended by grpcio, as CANCELLED.
     Raises `ListenError`.
     """
     grpc_server = grpc.aio.server(options=_options(settings))
@@ -80,11 +82,10 @@ async def serving(
         services[service][name] = boundary.bind(method)
     for service, handlers in services.items():
         grpc_server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    health = HealthServicer()
+    health = Health(tuple(services))
     health_pb2_grpc.add_HealthServicer_to_server(health, grpc_server)
     add_reflection(grpc_server, (*services, HEALTH))
-    server = Server(grpc_server, health, tuple(services))
-    await server.tell(ready=False)
+    server = Server(health)
     server.address = _listen(grpc_server, settings)
     await grpc_server.start()
     if settings.socket:
@@ -92,7 +93,7 @@ async def serving(
     try:
         yield server
     finally:
-        await server.tell(ready=False)
+        health.end()  # where nobody got as far as `ready`, a Watch must end too
         await grpc_server.stop(settings.grace_s)
 
 

@@ -81,5 +81,5 @@ async def build(
         server = await stack.enter_async_context(serving(methods, boundary, where))
         stack.callback(streams.end)
         await stack.enter_async_context(metrics_endpoint(settings.metrics_listen, observed.registry))
-        await server.tell(ready=True)
+        await stack.enter_async_context(server.ready())
         yield Running(server, own, observed)

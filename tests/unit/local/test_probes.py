@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.local.core.quiet import Activity
 from headrace.local.probes import EnvoyAdmin, ValkeyProbe
 
 CLUSTERS = (
@@ -57,7 +58,7 @@ async def test_not_ready(tmp_path: Path, answer: bytes) -> None:
     async with answering(tmp_path / "a", answer) as admin:
         assert not await admin.ready()
         assert await admin.hosts() is None
-        assert await admin.active_requests() == 0
+        assert await admin.activity() == Activity(0, 0, 0)
 
 
 async def test_nobody_there(tmp_path: Path) -> None:
@@ -65,11 +66,15 @@ async def test_nobody_there(tmp_path: Path) -> None:
     assert not await EnvoyAdmin(tmp_path / "absent").ready()
 
 
-async def test_active_requests(tmp_path: Path) -> None:
-    """Clients' requests are counted, the admin interface's own are not."""
-    body = "http.admin.downstream_rq_active: 1\nhttp.ingress.downstream_rq_active: 4\n"
+async def test_activity(tmp_path: Path) -> None:
+    """What clients have is counted, on every listener; the admin interface's own is not."""
+    body = (
+        "http.admin.downstream_rq_active: 1\nhttp.ingress.downstream_rq_active: 4\n"
+        "http.ingress.downstream_rq_total: 70\nhttp.other.downstream_rq_total: 5\n"
+        "http.async-client.downstream_cx_active: 1\nhttp.ingress.downstream_cx_active: 2\n"
+    )
     async with answering(tmp_path / "a", http(body)) as admin:
-        assert await admin.active_requests() == 4
+        assert await admin.activity() == Activity(connections=2, requests=4, total=75)
 
 
 @pytest.mark.parametrize(
