@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from headrace.cli.chaos_app import chaos_app
 from headrace.cli.errors import CliError
 from headrace.cli.options import STATE_DIR, JsonOption, StateDirOption
 from headrace.cli.output import Output
@@ -34,6 +35,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 app.add_typer(scale_app, name="scale")
+app.add_typer(chaos_app, name="chaos")
 
 
 @app.command()
