@@ -9,7 +9,7 @@ LOG_NAME = "edge"
 BUFFER_BYTES = 64 * 1024
 """Entries that Envoy gathers before it sends them, about 130; what waits beyond the connection's own buffer is dropped.
 
-With 256 KiB a request took Envoy 9 us more instead of 2: each batch then is memory that the allocator maps anew.
+With 256 KiB a request took Envoy 9 us more, with 64 KiB 3, with 16 KiB 7 and metering twice as much.
 """
 FLUSH_INTERVAL = "1s"
 
