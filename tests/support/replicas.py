@@ -12,6 +12,7 @@ from headrace.local.v1.process_pb2 import Process, ProcessState
 from headrace.local.v1.supervisor_service_pb2 import ListRequest, StartRequest, StopRequest
 from headrace.local.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
 from headrace.scaling.app import Running, build
+from headrace.scaling.policy_settings import PolicySettings
 from headrace.scaling.settings import Settings
 from tests.support.mesh import CALL_TIMEOUT_S, Mesh
 from tests.support.waiting import eventually
@@ -96,6 +97,7 @@ async def scaling_here(mesh: Mesh) -> AsyncIterator[Running]:
         supervisor=f"unix:{state.supervisor_socket}",
         store=state.scaling,
         endpoints=state.run / "endpoints.json",
+        policy=PolicySettings(auto=False),  # only the test itself changes the number
     )
     try:
         async with build(settings) as running:
