@@ -103,7 +103,8 @@ def test_a_given_up_request_is_recorded_once(unsampled: Mesh) -> None:
     """Its caller knows no id of it: it is among its tenant's flights, as CANCELLED."""
     token = unsampled.token("leaver", "infer")
     with unsampled.inference() as stub:
-        call = stub.ModelInfer.future(slow(500), timeout=CALL_TIMEOUT_S, metadata=bearer(token))
+        # A second of work: it must still be under way when the gateway has been asked.
+        call = stub.ModelInfer.future(slow(3000), timeout=CALL_TIMEOUT_S, metadata=bearer(token))
         eventually(lambda: flights_under_way(unsampled), "the request is executed")
         call.cancel()
     eventually(lambda: len(flights(unsampled, "leaver")) or None, "the flight is recorded")
