@@ -30,7 +30,7 @@ def models(state_dir: Path, output: Output) -> None:
             [
                 str(model["name"]),
                 str(model["version"]),
-                f"{model['state']} {model['reason']}".strip(),
+                f"{model['state']} {model['reason']}".strip() or "not loaded",
                 str(model["max_batch_size"]),
                 _signature(model["inputs"]),
                 _signature(model["outputs"]),

@@ -112,7 +112,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             clock,
             settings.replica,
         )
-        streams = Streams(service, around.admission.revocations, CODES, clock, flights)
+        streams = Streams(service, CODES, clock, flights)
         orca = OrcaServicer(load)
         rpcs = InferenceServicer(models, service, commands, streams)
         hot = [

@@ -73,7 +73,7 @@ def repository_unknown(repository: str) -> HeadraceError:
 
 def setting_invalid(field: str, problem: str) -> HeadraceError:
     """`field` is the setting or the parameter."""
-    field = shown(field)
+    field, problem = shown(field), shown(problem)
     return HeadraceError(
         "SETTING_INVALID",
         f"{field}: {problem}",

@@ -39,7 +39,7 @@ CODES: CodeTable = {
 
 RETRY_AFTER_S = 1.0
 LEAST_RETRY_AFTER_S = 0.01
-SHOWN = 255
+SHOWN = 400
 """Characters of a caller's own words in an error: a client refuses an answer with more than some KiB of metadata."""
 
 
@@ -125,6 +125,7 @@ def execution_failed(model: str) -> HeadraceError:
 
 def tensor_invalid(model: str, field: str, problem: str) -> HeadraceError:
     """`field` is the path in the request, `problem` what was expected and what came."""
+    field, problem = shown(field), shown(problem)
     return HeadraceError(
         "TENSOR_INVALID",
         f"model {model!r}, {field}: {problem}",
@@ -136,6 +137,7 @@ def tensor_invalid(model: str, field: str, problem: str) -> HeadraceError:
 
 def body_invalid(field: str, problem: str) -> HeadraceError:
     """`field` is the path in the JSON body."""
+    field, problem = shown(field), shown(problem)
     return HeadraceError(
         "BODY_INVALID",
         f"{field}: {problem}",

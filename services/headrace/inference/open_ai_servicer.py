@@ -7,7 +7,7 @@ from google.api.httpbody_pb2 import HttpBody
 from headrace.inference.embeddings import Wanted, described, makes_embeddings, tokens_of, wanted, written
 from headrace.inference.errors import model_not_found
 from headrace.inference.models import Models
-from headrace.inference.parts import part_of
+from headrace.inference.parts import part_of, told_of
 from headrace.inference.rest_servicer import JSON, json_body
 from headrace.inference.service import InferenceService
 from headrace.inference.v1 import open_ai_service_pb2 as pb
@@ -57,18 +57,23 @@ class OpenAiServicer:
         if len(asked.requests) == 1:
             return [await self._service.infer(asked.requests[0], call, lambda done: done.encoded(""))]
         places = asyncio.Semaphore(AT_ONCE)
+        now = self._clock.monotonic()
+        parts = [part_of(call, n, now, request.ByteSize()) for n, request in enumerate(asked.requests)]
 
         async def answer(number: int) -> bytes:
             async with places:
-                request = asked.requests[number]
-                part = part_of(call, number, self._clock.monotonic(), request.ByteSize())
-                return await self._service.infer(request, part, lambda done: done.encoded(""))
+                return await self._service.infer(
+                    asked.requests[number], parts[number], lambda done: done.encoded("")
+                )
 
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(answer(number)) for number in range(len(asked.requests))]
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        finally:
+            call.progress = parts[0].progress  # what is recorded of the call
+        call.trailing += told_of(parts)
         return [task.result() for task in running]
 
 

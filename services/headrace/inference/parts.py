@@ -1,9 +1,13 @@
 """One of several requests that came in one call: in a stream, or in a list."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from headrace.inference.usage import IDEMPOTENCY_KEY, REQUEST_ID
 from headrace.runtime.rpc import Call
+
+TRACE_ID, REPLICA = "headrace-trace-id", "headrace-replica"
+COST, CURRENCY = "headrace-cost-nanos", "headrace-currency"
 
 
 def part_of(call: Call, number: int, now: float, size: int) -> Call:
@@ -25,3 +29,12 @@ def part_of(call: Call, number: int, now: float, size: int) -> Call:
         request_bytes=size,
         progress=None,
     )
+
+
+def told_of(parts: Sequence[Call]) -> list[tuple[str, str]]:
+    """What an answer to all parts together tells: whose and which trace it is, and what it cost in all."""
+    each = [dict(part.trailing) for part in parts]
+    told = [(name, each[0][name]) for name in (TRACE_ID, REPLICA) if name in each[0]]
+    if all(COST in one for one in each):
+        told += [(COST, str(sum(int(one[COST]) for one in each))), (CURRENCY, each[0][CURRENCY])]
+    return told

@@ -21,7 +21,6 @@ from headrace.runtime.boundary import CANCELLED
 from headrace.runtime.clock import Clock
 from headrace.runtime.endings import CallEnds
 from headrace.runtime.errors import CodeTable, HeadraceError, Rejection, rejected
-from headrace.runtime.revocation import Revocations
 from headrace.runtime.rpc import Call
 
 MAX_IN_FLIGHT = 256
@@ -47,14 +46,12 @@ class Streams:
     def __init__(
         self,
         service: InferenceService,
-        revocations: Revocations,
         codes: CodeTable,
         clock: Clock,
         ends: CallEnds,
         most: int = MAX_IN_FLIGHT,
     ) -> None:
         self._service = service
-        self._revocations = revocations
         self._codes = codes
         self._clock = clock
         self._ends = ends
@@ -71,12 +68,12 @@ class Streams:
     async def answers(self, requests: AsyncIterator[ModelInferRequest], call: Call) -> AsyncIterator[bytes]:
         """Serialised ModelStreamInferResponses.
 
-        Raises what ends the whole stream: TOKEN_REVOKED, DRAINING, OVERLOADED. A
-        client that leaves cancels all that is in flight.
+        Raises what ends the whole stream: DRAINING, OVERLOADED. A client that leaves
+        cancels all that is in flight.
         """
         if len(self._open) >= MAX_STREAMS:
             raise streams_exhausted(MAX_STREAMS)
-        stream = InFlight(self._admitted(requests, call), partial(self._answer, call), self._most)
+        stream = InFlight(requests, partial(self._answer, call), self._most)
         self._open.add(stream)
         if self._ended:
             stream.stop()
@@ -89,14 +86,6 @@ class Streams:
             await stream.close()
         if self._ended:
             raise DRAINING
-
-    async def _admitted(
-        self, requests: AsyncIterator[ModelInferRequest], call: Call
-    ) -> AsyncIterator[ModelInferRequest]:
-        """The requests, as long as the token that opened the stream is not revoked."""
-        async for request in requests:
-            self._revocations.check(call.caller, strict=False)
-            yield request
 
     async def _answer(self, call: Call, request: ModelInferRequest, number: int) -> bytes:
         part = part_of(call, number, self._clock.monotonic(), request.ByteSize())
