@@ -18,12 +18,13 @@ from headrace.inference.batching import NO_PARAMETERS
 from headrace.inference.execution import Answer, Work
 from headrace.inference.models import Model
 from headrace.inference.spans import looked_up_near
+from headrace.inference.told import EXPLAIN, check_explain
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 from headrace.metering.client import UsageKind
 from headrace.runtime.rpc import Call
 
-NOT_OF_THE_ANSWER = frozenset({"timeout", "priority"})
-"""Parameters that say when an answer is wanted, not which."""
+NOT_OF_THE_ANSWER = frozenset({"timeout", "priority", EXPLAIN})
+"""Parameters that say when an answer is wanted, or how it is told of; not which it is."""
 
 MODEL = ""
 """The level of an answer that no cache was asked for."""
@@ -151,7 +152,10 @@ def asked_of(model: Model, request: ModelInferRequest, call: Call) -> Asked:
     given = request.parameters
     timing = model.timings.of(given or NO_PARAMETERS, call)
     work.level, work.start_by, work.delays = timing.level, timing.start_by, timing.delays
-    return Asked(work, outputs, _parameters(request) if given else {}, timing.deadline)
+    if not given:
+        return Asked(work, outputs, {}, timing.deadline)
+    check_explain(model.name, given)
+    return Asked(work, outputs, _parameters(request), timing.deadline)
 
 
 def _cacheable(model: Model, call: Call) -> bool:

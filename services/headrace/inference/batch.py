@@ -36,12 +36,18 @@ class Ticket(Item):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """An executed batch, without the requests that had left before it began."""
+    """An executed batch, without the requests that had left before it began.
+
+    `free_since` is when an instance last began to have nothing to do before the
+    batch was cut, `instance` the number of the one that executed it.
+    """
 
     tickets: list[Ticket]
     cut: Cut[Ticket]
     cut_at: float
     executed: Executed
+    free_since: float = 0.0
+    instance: int = 0
 
     @property
     def rows(self) -> int:
@@ -64,6 +70,10 @@ class Batch:
         done = self.executed
         return done.padded / done.cells if done.cells else 0.0
 
+    def wait_ns(self, ticket: Ticket) -> int:
+        """What of the request's wait was for company: while an instance had nothing to do."""
+        return max(0, int((self.cut_at - max(ticket.arrived, self.free_since)) * 1e9))
+
     @property
     def seconds(self) -> float | None:
         """What the batch took; None where that says nothing of its size."""
@@ -81,7 +91,8 @@ class Outcome:
     this, and the ring would keep every tensor alive until the collector runs.
     Times are nanoseconds on the monotonic clock; `queue_ns` is the wait between
     the request's entry and the batch's start, `cpu_ns` the request's share of the
-    batch's CPU time.
+    batch's CPU time, `wait_ns` what of `queue_ns` was for company, `position` the
+    rows before the request's own in the batch.
     """
 
     answer: Answer
@@ -90,11 +101,23 @@ class Outcome:
     batch_rows: int
     started_ns: int
     ended_ns: int
+    wait_ns: int = 0
+    position: int = 0
 
 
-def executed(backend: Backend, cut: Cut[Ticket], cut_at: float, axes: Sequence[int | None]) -> Batch:
+@dataclass(slots=True, eq=False)
+class Job:
+    """A batch on its way to an instance."""
+
+    cut: Cut[Ticket]
+    cut_at: float
+    free_since: float
+
+
+def executed(backend: Backend, job: Job, axes: Sequence[int | None], instance: int = 0) -> Batch:
     """Executes what was cut; runs in an instance's thread. Who has left since then is left out."""
+    cut = job.cut
     tickets = [ticket for ticket in cut.items if not ticket.waiter.done()]
     works = [ticket.work for ticket in tickets]
     done = execute(backend, works, lambda place: not tickets[place].waiter.done(), axes)
-    return Batch(tickets, cut, cut_at, done)
+    return Batch(tickets, cut, job.cut_at, done, job.free_since, instance)

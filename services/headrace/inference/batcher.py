@@ -14,8 +14,7 @@ import structlog
 
 from headrace.inference import errors
 from headrace.inference.backend import Backend
-from headrace.inference.batch import Batch, Outcome, Ticket, executed
-from headrace.inference.core.cutting import Cut
+from headrace.inference.batch import Batch, Job, Outcome, Ticket, executed
 from headrace.inference.core.order import OutputOrder
 from headrace.inference.core.padding import length_class
 from headrace.inference.core.policy import BatchPolicy
@@ -61,8 +60,9 @@ class Batcher:
         self._clock = clock
         self._observe = observe
         self._loop = asyncio.get_running_loop()
-        self._work: queue.SimpleQueue[tuple[Cut[Ticket], float] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._instances = self._idle = instances
+        self._free_since = clock.monotonic()
         self._pump_due = False
         self._delay: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -70,7 +70,7 @@ class Batcher:
         self.mixed_up = 0
         """Answers that were not of the request that they came back for; none of them was handed out."""
         self._threads = [
-            threading.Thread(target=self._instance, args=(backend,), name=f"{self._model}-{i}", daemon=True)
+            threading.Thread(target=self._instance, args=(backend, i), name=f"{self._model}-{i}", daemon=True)
             for i in range(instances)
         ]
         for thread in self._threads:
@@ -172,7 +172,7 @@ class Batcher:
                 self._wait_until_ripe(now)
                 return
             self._idle -= 1
-            self._work.put((taken.cut, now))
+            self._work.put(Job(taken.cut, now, self._free_since))
 
     def _wait_until_ripe(self, now: float) -> None:
         ripe = self._queue.next_ripe()
@@ -199,12 +199,14 @@ class Batcher:
         if following is not None:
             self._sweep_by(max(following, now + SWEEP_S), now)
 
-    def _instance(self, backend: Backend) -> None:
+    def _instance(self, backend: Backend, number: int) -> None:
         while (job := self._work.get()) is not None:
-            self._loop.call_soon_threadsafe(self._done, executed(backend, *job, self._axes))
+            self._loop.call_soon_threadsafe(self._done, executed(backend, job, self._axes, number))
             del job  # or an idle instance would keep its last batch's tensors
 
     def _done(self, batch: Batch) -> None:
+        if not self._idle:
+            self._free_since = self._clock.monotonic()
         self._idle += 1
         done = batch.executed
         self._queue.completed(batch.cut, batch.seconds)
@@ -215,15 +217,17 @@ class Batcher:
         if len(batch.tickets) < len(batch.cut.items):
             for ticket in set(batch.cut.items) - set(batch.tickets):
                 self._finish(ticket)  # its caller has left; others may wait for its turn
+        position = 0
         for ticket, answer, cpu_ns in zip(batch.tickets, done.answers, done.shares, strict=True):
+            before, position = position, position + ticket.rows
             if answer is None:
                 self._fail(ticket, errors.execution_failed(self._model))
             elif answer.tag != ticket.number:
                 self._mixed_up(ticket, answer)
             else:
                 queue_ns = done.started_ns - int(ticket.arrived * 1e9)
-                times = done.started_ns, done.ended_ns
-                self._finish(ticket, Outcome(answer, queue_ns, cpu_ns, batch.rows, *times))
+                times = done.started_ns, done.ended_ns, batch.wait_ns(ticket)
+                self._finish(ticket, Outcome(answer, queue_ns, cpu_ns, batch.rows, *times, before))
 
     def _mixed_up(self, ticket: Ticket, answer: Answer) -> None:
         """An answer that is another request's is nobody's."""

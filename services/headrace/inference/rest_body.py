@@ -219,6 +219,14 @@ class Written:
     def __len__(self) -> int:
         return len(self.data)
 
+    def told(self, parameters: Mapping[str, int | str]) -> "Written":
+        """The same with these `parameters` at the end of its JSON object; itself for none."""
+        if not parameters:
+            return self
+        size = len(self.data) if self.header_length is None else self.header_length
+        head = b'%b,"parameters":%b}' % (self.data[: size - 1], msgspec.json.encode(parameters))
+        return Written(head + self.data[size:], None if self.header_length is None else len(head))
+
 
 def write_body(asked: Asked, done: Inference) -> Written:
     """The answer's body."""

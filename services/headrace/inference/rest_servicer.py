@@ -13,6 +13,7 @@ from headrace.inference.plain import plain
 from headrace.inference.rest_body import LENGTH_HEADER, as_json, parse_body, parse_object, write_body
 from headrace.inference.service import InferenceService
 from headrace.inference.servicer import EXTENSIONS, InferenceServicer
+from headrace.inference.told import told
 from headrace.inference.v1 import rest_service_pb2 as pb
 from headrace.inference.v2.grpc_service_pb2 import RepositoryIndexRequest
 from headrace.runtime.access import INFER, OBSERVE
@@ -79,6 +80,7 @@ class RestServicer:
         asked.request.model_name = request.model_name
         asked.request.model_version = request.model_version
         written = await self._service.infer(asked.request, call, lambda done: write_body(asked, done))
+        written = written.told(told(asked.request, call.trailing))
         # HTTP clients see no trailers: the timings leave as headers.
         call.initial += call.trailing
         call.trailing.clear()

@@ -25,7 +25,9 @@ from headrace.runtime.rpc import Call
 
 Body = TypeVar("Body", bound=Sized)
 
-NO_EXECUTION = (("headrace-queue-us", "0"), ("headrace-compute-us", "0"), ("headrace-batch-size", "0"))
+NO_EXECUTION = tuple(
+    (f"headrace-{name}", "0") for name in ("queue-us", "batch-wait-us", "compute-us", "batch-size")
+)
 """The timings of an answer that no batch was executed for."""
 
 
@@ -151,8 +153,10 @@ class InferenceService:
         else:
             trailing += (
                 ("headrace-queue-us", str(outcome.queue_ns // 1000)),
+                ("headrace-batch-wait-us", str(outcome.wait_ns // 1000)),
                 ("headrace-compute-us", str((outcome.ended_ns - outcome.started_ns) // 1000)),
                 ("headrace-batch-size", str(outcome.batch_rows)),
+                ("headrace-batch-position", str(outcome.position)),
             )
         call.progress.cache = done.level
         if done.level != MODEL:

@@ -16,6 +16,7 @@ from headrace.inference.describing import index_of, is_ready, metadata_of, stati
 from headrace.inference.models import Models
 from headrace.inference.service import InferenceService
 from headrace.inference.streams import Streams
+from headrace.inference.told import with_told
 from headrace.inference.v2 import grpc_service_pb2 as pb
 from headrace.runtime.access import INFER, OBSERVE, OPERATE
 from headrace.runtime.rpc import Call
@@ -100,7 +101,8 @@ class InferenceServicer:
         return statistics_of(self._models, request.name, request.version)
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> bytes:
-        return await self._service.infer(request, call, lambda done: done.encoded(request.id))
+        answer = await self._service.infer(request, call, lambda done: done.encoded(request.id))
+        return with_told(answer, request, call.trailing)
 
     def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], call: Call

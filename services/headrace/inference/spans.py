@@ -39,16 +39,23 @@ def record(tracer: Tracer, batch: Batch, model: str, replica: str, clock: Clock)
             "headrace.batch.runs": batch.executed.runs,
             "headrace.batch.bound": batch.cut.bound,
             "headrace.batch.padding": round(batch.padding, 4),
+            "headrace.batch.instance": batch.instance,
         },
     )
-    for ticket in sampled:
+    position = 0
+    for ticket in batch.tickets:
+        before, position = position, position + ticket.rows
         request = ticket.call.span
+        if not request.is_recording():
+            continue
         request.add_link(span.get_span_context())
         request.set_attribute("headrace.batch.rows", batch.rows)
+        request.set_attribute("headrace.batch.position", before)
         wait = tracer.start_span(
             "queue",
             context=set_span_in_context(request, Context()),
             start_time=int(ticket.arrived * 1e9) + to_epoch_ns,
+            attributes={"headrace.batch.wait_us": batch.wait_ns(ticket) // 1000},
         )
         wait.end(started_ns)
     span.end(batch.executed.ended_ns + to_epoch_ns)

@@ -12,6 +12,7 @@ from headrace.inference.errors import streams_exhausted
 from headrace.inference.inflight import InFlight
 from headrace.inference.parts import part_of
 from headrace.inference.service import InferenceService
+from headrace.inference.told import with_told
 from headrace.inference.v2.grpc_service_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
@@ -91,7 +92,8 @@ class Streams:
         part = part_of(call, number, self._clock.monotonic(), request.ByteSize())
         code, reason = CANCELLED, ""
         try:
-            body = await self._service.infer(request, part, lambda done: done.encoded(request.id))
+            answer = await self._service.infer(request, part, lambda done: done.encoded(request.id))
+            body = with_told(answer, request, part.trailing)
             code = 0
         except Exception as error:  # the root of a request's task: the stream and the others go on
             told = rejected(error, self._codes)

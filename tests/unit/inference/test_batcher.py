@@ -17,6 +17,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import ANONYMOUS, Call
 from tests.fakes.inference import Doubling
+from tests.fakes.neighbours import SetClock
 
 CLOCK = SystemClock()
 
@@ -211,6 +212,37 @@ async def test_a_batchs_time_is_shared_by_its_rows() -> None:
     assert [outcome.cpu_ns * 7 // batch.executed.cpu_ns for outcome in outcomes] == pytest.approx(
         [1, 2, 4], abs=1
     )
+
+
+async def test_each_request_knows_its_place_in_its_batch() -> None:
+    """Its position is the rows before its own, in the batch that executed it."""
+    async with batching(Doubling(), BatchPolicy(max_batch_size=8)) as batcher:
+        outcomes = await asyncio.gather(
+            *(batcher.submit(work(float(rows), rows), call(), None) for rows in (1, 2, 4))
+        )
+    assert [(one.position, one.batch_rows) for one in outcomes] == [(0, 7), (1, 7), (3, 7)]
+
+
+async def test_the_wait_for_company_is_while_an_instance_is_free() -> None:
+    """From the request's entry, or from when the instance came back, until the batch is cut."""
+    clock, seen = SetClock(10.0), list[Batch]()
+    policy = BatchPolicy(max_batch_size=2, max_delay_s=3600.0, eager=False)
+    gate = threading.Event()
+    batcher = Batcher(Doubling(gate=gate), policy, 1, clock, seen.append)
+    waiting = []
+    for now in (12.0, 15.0, 17.0):  # the first two fill a batch, which the gate holds
+        clock.now = now
+        waiting.append(asyncio.create_task(batcher.submit(work(now), call(), None)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    clock.now = 20.0
+    gate.set()
+    await asyncio.gather(*waiting[:2])
+    clock.now = 26.0
+    await asyncio.gather(waiting[2], batcher.submit(work(1.0), call(), None))
+    await batcher.close()
+    waits = [[batch.wait_ns(ticket) / 1e9 for ticket in batch.tickets] for batch in seen]
+    assert waits == [[3.0, 0.0], [6.0, 0.0]]
 
 
 async def test_the_queues_time_begins_in_the_queue() -> None:

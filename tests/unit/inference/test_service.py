@@ -21,6 +21,7 @@ from headrace.inference.load import LoadMeter
 from headrace.inference.models import Model, Models
 from headrace.inference.service import InferenceService
 from headrace.inference.statistics import InferenceMetrics, Statistics
+from headrace.inference.told import EXPLAIN
 from headrace.inference.usage import Usage
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from headrace.inference.v2.model_config_pb2 import ModelConfig
@@ -184,6 +185,20 @@ async def test_a_key_holds_all_that_an_answer_depends_on() -> None:
     async with replica(cacheable=True, shelf=shelf) as one:
         await one.infer(3.0, timeout=1_000_000, priority=2)
     assert len(set(shelf.asked)) == 5
+
+
+async def test_an_answer_that_tells_of_itself_is_the_same_answer() -> None:
+    """`headrace_explain` makes no key of its own, and what is kept tells nothing of who asked first."""
+    async with replica(cacheable=True) as one:
+        message = request(3.0)
+        message.parameters[EXPLAIN].bool_param = True
+        asking = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
+        await one.service.infer(message, asking, encoded)
+        _, told = await one.infer(3.0)
+    assert told["headrace-cache"] == "memory"
+    assert len(set(one.shelf.asked)) == 1
+    (kept,) = one.shelf.answers.values()
+    assert not ModelInferResponse.FromString(kept).parameters
 
 
 async def test_what_others_may_wait_for_is_not_bound_by_one_callers_deadline() -> None:
