@@ -36,6 +36,7 @@ from headrace.inference.servicer import InferenceServicer
 from headrace.inference.serving import serving_models
 from headrace.inference.settings import InferenceSettings
 from headrace.inference.streams import Streams
+from headrace.inference.triton_metrics import TritonMetrics
 from headrace.metering.client import CODES as METERING_CODES
 from headrace.metering.client import Unmetered, UsageLog, metering_usage
 from headrace.runtime.access import Access, TokenVerifier
@@ -101,6 +102,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         )
         commands = Commands(settings.repository.mode, changes, agreement)
         stack.push_async_callback(commands.close)
+        observed.registry.register(TritonMetrics(models))
         load = await stack.enter_async_context(metering_load(models, Machine(), clock))
         service = InferenceService(
             models,

@@ -87,8 +87,8 @@ class InferenceService:
         model.use.enter()  # no await since it was found: a reload closes it behind this request
         try:
             body = await self._admitted(model, _checked(model, request, call), call, write)
-        except BaseException:  # a cancelled request counts as one that failed; raised on as it is
-            model.statistics.failed(self._elapsed_ns(call))
+        except BaseException as error:  # a cancelled request counts as one that failed; raised on as it is
+            model.statistics.failed(self._elapsed_ns(call), error)
             raise
         finally:
             model.use.leave()

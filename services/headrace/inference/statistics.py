@@ -4,15 +4,34 @@
 `fail` count requests, as Triton's ModelStatistics defines them.
 """
 
+from asyncio import CancelledError
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
 from headrace.inference.batcher import Batch
+from headrace.inference.errors import EXECUTION_FAILED
 from headrace.inference.v2.grpc_service_pb2 import ModelStatistics
+from headrace.runtime.errors import HeadraceError
 from headrace.runtime.metrics import SECONDS_BUCKETS, LoopHistogram
 
 BATCH_ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+REJECTED, CANCELED, BACKEND, OTHER = FAILURES = "REJECTED", "CANCELED", "BACKEND", "OTHER"
+"""Triton's words for why a request failed: it was not begun, its caller left, the model failed, anything else."""
+
+UNBEGUN = frozenset(
+    {
+        "QUEUE_FULL",
+        "DEADLINE_INFEASIBLE",
+        "DEADLINE_EXCEEDED",
+        "RATE_LIMITED",
+        "CONCURRENCY_LIMITED",
+        "BREAKER_OPEN",
+        "USAGE_OUTBOX_FULL",
+    }
+)
+"""Reasons of requests that a queue or a limit turned away."""
 
 
 @dataclass(slots=True)
@@ -80,7 +99,7 @@ class InferenceMetrics:
 
 
 class Statistics:
-    """One model version's statistics. Used on the event loop only."""
+    """One model version's statistics. Counted on the event loop only; read from anywhere."""
 
     def __init__(self, model: str, version: str, metrics: InferenceMetrics) -> None:
         self._model = model
@@ -90,6 +109,7 @@ class Statistics:
         self._last_ms = 0
         self._success = Tally()
         self._fail = Tally()
+        self.failures = dict.fromkeys(FAILURES, 0)
         self._queue = Tally()
         self._cache_hit = Tally()
         self._cache_miss = Tally()
@@ -130,9 +150,10 @@ class Statistics:
         """Counts a request that a cache was asked for; `ns` from its arrival to its answer."""
         (self._cache_hit if hit else self._cache_miss).add(ns)
 
-    def failed(self, ns: int) -> None:
-        """Counts a request that failed."""
+    def failed(self, ns: int, error: BaseException) -> None:
+        """Counts a request that failed, and why."""
         self._fail.add(ns)
+        self.failures[_failure(error)] += 1
         self._failed_seconds.observe(ns * 1e-9)
 
     @property
@@ -159,7 +180,9 @@ class Statistics:
         ):
             target = getattr(stats, name)
             target.count, target.ns = tally.count, tally.ns
-        for rows, size in sorted(self._sizes.items()):
+        for rows, size in sorted(
+            self._sizes.items()
+        ):  # a copy in one step: metrics are read in another thread
             row = message.batch_stats.add(batch_size=rows)
             for name in ("compute_input", "compute_infer", "compute_output"):
                 tally = getattr(size, name)
@@ -167,3 +190,14 @@ class Statistics:
                     target.count += tally.count
                     target.ns += tally.ns
         return message
+
+
+def _failure(error: BaseException) -> str:
+    """One of `FAILURES`."""
+    if isinstance(error, CancelledError):
+        return CANCELED
+    if not isinstance(error, HeadraceError):
+        return OTHER
+    if error.reason == EXECUTION_FAILED:
+        return BACKEND
+    return REJECTED if error.reason in UNBEGUN else OTHER

@@ -59,11 +59,10 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
     keys.issue("tenant-a", ("infer",), 60)
     whole = InferenceSettings(
         listen="127.0.0.1:0",
-        metrics_listen="",
         jwks=keys.jwks_path,
         instances=1,
         drain_grace_s=5.0,
-        **settings,
+        **{"metrics_listen": "", **settings},
     )
     async with build(whole) as server, grpc.aio.insecure_channel(server.address) as channel:
         yield Replica(server.address, GRPCInferenceServiceStub(channel), channel, keys)
