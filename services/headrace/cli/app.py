@@ -86,6 +86,19 @@ def models(
         command(state_dir, Output(as_json=as_json))
 
 
+@models_app.command("explain")
+def models_explain(
+    name: Annotated[str, typer.Argument(help="See `headrace models`.")],
+    batches: Annotated[int, typer.Option(min=1, max=64, help="How many of the last ones.")] = 20,
+    state_dir: StateDirOption = STATE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell why a model's requests are batched as they are, on each replica."""
+    from headrace.cli.explain import explain
+
+    explain(name, batches, state_dir, Output(as_json=as_json))
+
+
 @models_app.command("load")
 def models_load(
     name: Annotated[str, typer.Argument(help="A folder of the repository.")],

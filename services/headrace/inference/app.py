@@ -9,6 +9,7 @@ from headrace.cache.client import AnswerKeys, caching, read_secret
 from headrace.guard.client import CODES as GUARD_CODES
 from headrace.guard.client import LeaseHolder, Unlimited, holding_leases
 from headrace.inference import (
+    explain_servicer,
     flight_servicer,
     open_ai_servicer,
     orca_servicer,
@@ -18,8 +19,10 @@ from headrace.inference import (
 )
 from headrace.inference.agreement import agreeing
 from headrace.inference.answers import Answers
+from headrace.inference.batching_metrics import BatchingMetrics
 from headrace.inference.commands import Changes, Commands
 from headrace.inference.errors import CODES as OWN_CODES
+from headrace.inference.explain_servicer import ExplainServicer
 from headrace.inference.flight_servicer import FlightRecorderServicer
 from headrace.inference.flights import FlightRecorder
 from headrace.inference.load import metering_load
@@ -103,6 +106,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         commands = Commands(settings.repository.mode, changes, agreement)
         stack.push_async_callback(commands.close)
         observed.registry.register(TritonMetrics(models))
+        observed.registry.register(BatchingMetrics(models))
         load = await stack.enter_async_context(metering_load(models, Machine(), clock))
         service = InferenceService(
             models,
@@ -126,6 +130,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         methods = [
             *hot,
             *methods_of(orca_servicer.SERVICE, orca),
+            *methods_of(explain_servicer.SERVICE, ExplainServicer(models, clock, settings.replica)),
             *methods_of(flight_servicer.SERVICE, FlightRecorderServicer(flights, settings.replica)),
         ]
         scopes = {
@@ -134,6 +139,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             **rest_control_servicer.SCOPES,
             **open_ai_servicer.SCOPES,
             **orca_servicer.SCOPES,
+            **explain_servicer.SCOPES,
             **flight_servicer.SCOPES,
         }
         access = Access(scopes, around.admission.revocations)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from headrace.inference.backend import Backend
 from headrace.inference.core.cutting import Cut
+from headrace.inference.core.history import PastBatch
 from headrace.inference.core.lanes import Item
 from headrace.inference.execution import Answer, Executed, Work, execute
 from headrace.runtime.errors import HeadraceError
@@ -63,6 +64,26 @@ class Batch:
     def shares(self) -> list[int]:
         """CPU nanoseconds of each request."""
         return self.executed.shares
+
+    def past(self) -> PastBatch:
+        """What is remembered of it."""
+        cut, done = self.cut, self.executed
+        tenants = {item.tenant for item in cut.items}
+        waited_s = self.cut_at - min(item.arrived for item in cut.items)
+        took_s = (done.ended_ns - done.started_ns) * 1e-9
+        return PastBatch(
+            self.cut_at,
+            cut.why,
+            cut.bound,
+            cut.rows,
+            len(self.tickets),
+            len(tenants),
+            waited_s,
+            cut.predicted_s,
+            took_s,
+            self.padding,
+            done.runs,
+        )
 
     @property
     def padding(self) -> float:

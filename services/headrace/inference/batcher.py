@@ -15,10 +15,14 @@ import structlog
 from headrace.inference import errors
 from headrace.inference.backend import Backend
 from headrace.inference.batch import Batch, Job, Outcome, Ticket, executed
+from headrace.inference.core.costs import CostCurve
+from headrace.inference.core.cutting import Refusal
+from headrace.inference.core.history import History
+from headrace.inference.core.levels import Depth
 from headrace.inference.core.order import OutputOrder
 from headrace.inference.core.padding import length_class
 from headrace.inference.core.policy import BatchPolicy
-from headrace.inference.core.queue import BatchQueue, Refusal
+from headrace.inference.core.queue import BatchQueue
 from headrace.inference.execution import Answer, Work
 from headrace.inference.lengths import Lengths, RaggedInputs
 from headrace.runtime.clock import Clock
@@ -52,6 +56,8 @@ class Batcher:
         lengths: Lengths | None = None,
     ) -> None:
         self._model = backend.signature.model
+        self.policy = policy
+        self.history = History()
         self._queue: BatchQueue[Ticket] = BatchQueue(policy, instances, weights)
         self._order: OutputOrder[Ticket] | None = OutputOrder() if policy.ordered else None
         self._fixed = all(size >= 0 for spec in backend.signature.inputs for size in spec.dims)
@@ -61,14 +67,12 @@ class Batcher:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._work: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._instances = self._idle = instances
+        self.instances = self._idle = instances
         self._free_since = clock.monotonic()
         self._pump_due = False
         self._delay: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
-        self.mixed_up = 0
-        """Answers that were not of the request that they came back for; none of them was handed out."""
         self._threads = [
             threading.Thread(target=self._instance, args=(backend, i), name=f"{self._model}-{i}", daemon=True)
             for i in range(instances)
@@ -84,7 +88,16 @@ class Batcher:
     @property
     def working(self) -> bool:
         """Whether a request waits or is executed."""
-        return self._idle < self._instances or len(self._queue) > 0
+        return self._idle < self.instances or len(self._queue) > 0
+
+    def curves(self) -> list[tuple[str, CostCurve]]:
+        """What batches cost, by shape; the one with most batches first."""
+        groups = [(str(bucket), group.curve) for bucket, group in self._queue.groups.items()]
+        return sorted(groups, key=lambda entry: -entry[1].count)
+
+    def depths(self) -> list[Depth]:
+        """Who waits."""
+        return self._queue.depths()
 
     async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:
         """Waits for the request's answer.
@@ -109,6 +122,7 @@ class Batcher:
             return await ticket.waiter
         except asyncio.CancelledError:
             if self._queue.withdraw(ticket):
+                self.history.counts.left += 1
                 self._finish(ticket)
             raise
 
@@ -135,8 +149,11 @@ class Batcher:
         )
 
     def _refused(self, refusal: Refusal, work: Work) -> HeadraceError:
+        counts = self.history.counts
         if refusal.full:
+            counts.refused_full += 1
             return errors.queue_full(self._model, self._queue.policy.queues()[work.level - 1].max_queue)
+        counts.refused_infeasible += 1
         return errors.deadline_infeasible(self._model, refusal.retry_after_s)
 
     async def close(self) -> None:
@@ -166,8 +183,7 @@ class Batcher:
         now = self._clock.monotonic()
         while self._idle and len(self._queue):
             taken = self._queue.take(now)
-            for ticket in taken.expired:
-                self._fail(ticket, errors.deadline_exceeded("queue"))
+            self._expire(taken.expired)
             if taken.cut is None:
                 self._wait_until_ripe(now)
                 return
@@ -193,11 +209,15 @@ class Batcher:
     def _sweep_now(self) -> None:
         self._sweep = None
         now = self._clock.monotonic()
-        for ticket in self._queue.expire(now):
-            self._fail(ticket, errors.deadline_exceeded("queue"))
+        self._expire(self._queue.expire(now))
         following = self._queue.next_due()
         if following is not None:
             self._sweep_by(max(following, now + SWEEP_S), now)
+
+    def _expire(self, late: list[Ticket]) -> None:
+        self.history.counts.expired += len(late)
+        for ticket in late:
+            self._fail(ticket, errors.deadline_exceeded("queue"))
 
     def _instance(self, backend: Backend, number: int) -> None:
         while (job := self._work.get()) is not None:
@@ -214,6 +234,8 @@ class Batcher:
             self._pump()
         if batch.tickets:
             self._observe(batch)
+            failed = done.answers.count(None)
+            self.history.add(batch.past(), failed=failed, cells=done.cells, padded=done.padded)
         if len(batch.tickets) < len(batch.cut.items):
             for ticket in set(batch.cut.items) - set(batch.tickets):
                 self._finish(ticket)  # its caller has left; others may wait for its turn
@@ -231,7 +253,7 @@ class Batcher:
 
     def _mixed_up(self, ticket: Ticket, answer: Answer) -> None:
         """An answer that is another request's is nobody's."""
-        self.mixed_up += 1
+        self.history.counts.mixed_up += 1
         log.error("answer of another request", model=self._model, expected=ticket.number, got=answer.tag)
         self._fail(ticket, errors.execution_failed(self._model))
 

@@ -26,7 +26,7 @@ async def test_an_answer_of_another_request_is_handed_to_nobody() -> None:
         "EXECUTION_FAILED",
         "answered",
     ]
-    assert batcher.mixed_up == 2
+    assert batcher.history.counts.mixed_up == 2
 
 
 async def test_ordered_answers_leave_in_the_order_of_their_requests() -> None:

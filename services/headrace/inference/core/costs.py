@@ -7,11 +7,13 @@ does not follow from its size is never called known.
 
 from dataclasses import dataclass
 
-FADING = 0.97
-"""Weight of each earlier batch against the next one: about the last 33 count."""
+FADING = 0.94
+"""Weight of each earlier batch against the next one: about the last 17 count."""
 
 KNOWN_AFTER = 16
-LEARNED = 64
+LEARNED, QUICK_S = 64, 0.005
+"""Batches after which only every fourth one is learned from, where they are this quick."""
+
 MAX_ERROR = 0.5
 """Mean relative error past which the curve predicts nothing."""
 
@@ -26,7 +28,7 @@ FORGET_EVERY = 512
 """Batches after which what is known of each size is halved, so that a size that is left alone is tried again."""
 
 _UNSEEN_UNIT_S = 1e-3
-_SLOPE_PRIOR = 0.02
+_SLOPE_PRIOR = 0.004
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class CostCurve:
         "_t",
         "_w",
         "base_s",
+        "best_s",
         "bins",
         "cap",
         "count",
@@ -64,7 +67,9 @@ class CostCurve:
         self.base_s = 0.0
         self.slope_s = unit_s
         self.unit_s = unit_s
-        """Seconds for each unit at the best size: what a unit of waiting work costs."""
+        """Seconds for each unit of a large batch: what a unit of waiting work costs."""
+        self.best_s = unit_s
+        """The fewest that were measured for a unit, at any size."""
         self.cap = 0
         """The largest size worth running; 0: none was seen to be too large."""
         self.most = 0
@@ -84,7 +89,7 @@ class CostCurve:
     def observe(self, n: int, seconds: float) -> None:
         """Learns from a batch that ran; from every fourth one, once there were many."""
         self.count += 1
-        if self.count > LEARNED and self.count & 3:
+        if self.count > LEARNED and seconds < QUICK_S and self.count & 3:
             return
         if self.count > 1:
             predicted = self.base_s + self.slope_s * n
@@ -102,6 +107,8 @@ class CostCurve:
         if n > self.most:
             self.most = n
         self.full_s = self.base_s + self.slope_s * self.most
+        useful = min(self.most, self.cap) if self.cap else self.most
+        self.unit_s = self.predict(useful) / useful
         self.known = self.count >= KNOWN_AFTER and self.error < MAX_ERROR
 
     def _fit(self) -> None:
@@ -117,7 +124,7 @@ class CostCurve:
     def _bin(self, n: int, seconds: float) -> None:
         found = self.bins.setdefault((n - 1).bit_length(), SizeBin())
         found.count += 1
-        weight = max(0.05, 1 / found.count)
+        weight = max(0.1, 1 / found.count)
         found.size += weight * (n - found.size)
         found.unit_s += weight * (seconds / n - found.unit_s)
         if self.count % FORGET_EVERY == 0:
@@ -128,6 +135,6 @@ class CostCurve:
 
     def _judge_sizes(self) -> None:
         measured = {place: each for place, each in self.bins.items() if each.count >= BIN_KNOWN}
-        self.unit_s = min((each.unit_s for each in measured.values()), default=self._t / self._n)
-        good = max((p for p, each in measured.items() if each.unit_s <= self.unit_s * SAME_COST), default=-1)
+        self.best_s = min((each.unit_s for each in measured.values()), default=self._t / self._n)
+        good = max((p for p, each in measured.items() if each.unit_s <= self.best_s * SAME_COST), default=-1)
         self.cap = 2**good if measured and good < max(measured) else 0

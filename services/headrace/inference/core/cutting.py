@@ -1,6 +1,6 @@
 """A batch while it is put together: what still fits, and why no more does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar
 
@@ -11,7 +11,7 @@ MARGIN = 1.1
 MARGIN_S = 0.001
 """Added to what is predicted before it is held against a deadline: the answer has a way to go too."""
 
-WORTH = 2.0
+WORTH = 1.25
 """A batch is not cut short for a deadline while its rows cost more than this many times the best."""
 
 T = TypeVar("T", bound=Item)
@@ -36,6 +36,22 @@ class Cut(Generic[T]):
     padded: int = 0
     predicted_s: float = 0.0
     curve: CostCurve | None = None
+
+
+@dataclass(slots=True)
+class Taken(Generic[T]):
+    """What `take` decided: a batch or none, and the requests that are too late."""
+
+    cut: Cut[T] | None = None
+    expired: list[T] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that may not wait: its level is `full`, or it would be answered too late."""
+
+    full: bool
+    retry_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,13 @@ def size_for(waiting: int, largest: int, preferred: tuple[int, ...], curve: Cost
         if not curve.known or here <= there * SAME_COST:
             return Size(best, "preferred")
     return size
+
+
+def hopeless(item: Item, curve: CostCurve, now: float) -> bool:
+    """Whether `item` would miss its deadline even if it were executed alone now."""
+    if item.deadline is None or not curve.known:
+        return False
+    return now + curve.predict(item.rows * item.length) > item.deadline
 
 
 def lateness(item: Item, curve: CostCurve, wait: float, ahead: float, max_batch_size: int) -> float:
@@ -153,7 +176,7 @@ class Filling(Generic[T]):
     def _late(self, item: T) -> bool:
         """Whether with `item` the batch would end too late for one that is in it."""
         cells = self.rows * self.longest
-        if self._curve.predict(cells) > WORTH * self._curve.unit_s * cells:
+        if self._curve.predict(cells) > WORTH * self._curve.best_s * cells:
             return False
         more = (self.rows + item.rows) * max(self.longest, item.length)
         ends = self._now + self._curve.predict(more) * MARGIN + MARGIN_S

@@ -1,6 +1,7 @@
 """One priority level: its tenants, its lanes, its oldest request."""
 
 from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from heapq import heappop, heappush, heapreplace
 from math import inf
 from typing import Generic, TypeVar
@@ -16,12 +17,24 @@ ACCOUNTS_KEPT = 1024
 T = TypeVar("T", bound=Item)
 
 
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much of a tenant waits in a level; a rank between two numbers is that of a level's delayed requests."""
+
+    rank: float
+    tenant: str
+    requests: int
+    cost_s: float
+    weight: float
+
+
 class Level(Generic[T]):
     """The requests of one priority. `rank` orders levels; a level's delayed requests are a level of their own."""
 
     __slots__ = (
         "_accounts",
         "_heap",
+        "_opened",
         "arrivals",
         "delayed",
         "live",
@@ -43,6 +56,7 @@ class Level(Generic[T]):
         self.delayed: Level[T] | None = None
         self.arrivals: Arrivals[T] = Arrivals(self)
         self.shelves: dict[Hashable, dict[int, Shelf[T]]] = {}
+        self._opened = 0
         self._accounts: dict[str, Account[T]] = {}
         self._heap: list[tuple[float, int, Account[T]]] = []
 
@@ -65,15 +79,21 @@ class Level(Generic[T]):
         """The tenants that wait here."""
         return (account for account in self._accounts.values() if account.live)
 
+    def depths(self) -> list[Depth]:
+        """Who waits here, who has most first."""
+        found = [Depth(self.rank, one.tenant, one.live, one.backlog, one.weight) for one in self.accounts()]
+        return sorted(found, key=lambda depth: -depth.requests)
+
     def account(self, tenant: str) -> Account[T] | None:
         """A tenant's account, if it is remembered."""
         return self._accounts.get(tenant)
 
-    def lane(self, item: T, weight: float, number: int, group: Group[T]) -> Lane[T]:
+    def lane(self, item: T, weight: float, group: Group[T]) -> Lane[T]:
         """A new lane for requests like `item`."""
         account = self._accounts.get(item.tenant)
         if account is None:
-            account = self._accounts[item.tenant] = Account(item.tenant, weight, number)
+            self._opened += 1  # of equal accounts the one that was opened first is served first
+            account = self._accounts[item.tenant] = Account(item.tenant, weight, self._opened)
         shelves = self.shelves.setdefault(item.bucket, {})
         shelf = shelves.get(item.length_class)
         if shelf is None:

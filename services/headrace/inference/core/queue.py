@@ -3,7 +3,7 @@
 Pure: every method takes `now` (monotonic seconds) and tells what is to be done;
 the shell (`batcher.py`) does it. What goes before what, and the module that has it:
 
-1. who has left or is too late is never executed (here);
+1. who has left or is too late is never executed, nor who can't be in time any more while others wait (here);
 2. what can't meet its deadline is refused at entry (`_too_late`);
 3. the higher level first, a request that has aged before it (`turns.py`);
 4. in a level the tenant that has had the least for its weight (`lanes.py`);
@@ -15,14 +15,13 @@ the shell (`batcher.py`) does it. What goes before what, and the module that has
 """
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar
 
 from headrace.inference.core.costs import CostCurve
-from headrace.inference.core.cutting import Cut, Filling, lateness, size_for
+from headrace.inference.core.cutting import Cut, Filling, Refusal, Taken, hopeless, lateness, size_for
 from headrace.inference.core.lanes import Item, Lane, Shelf
-from headrace.inference.core.levels import Level
+from headrace.inference.core.levels import Depth, Level
 from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
 from headrace.inference.core.turns import Turns
 from headrace.inference.core.windows import Group
@@ -31,22 +30,6 @@ LANES_KEPT = 1024
 """Lanes, and the shapes behind them, that are remembered although nobody waits there."""
 
 T = TypeVar("T", bound=Item)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A request that may not wait: its level is `full`, or it would be answered too late."""
-
-    full: bool
-    retry_after_s: float
-
-
-@dataclass(slots=True)
-class Taken(Generic[T]):
-    """What `take` decided: a batch or none, and the requests that are too late."""
-
-    cut: Cut[T] | None = None
-    expired: list[T] = field(default_factory=list)
 
 
 class BatchQueue(Generic[T]):
@@ -84,6 +67,10 @@ class BatchQueue(Generic[T]):
     def remembered(self) -> int:
         """Lanes and accounts that are kept, also of those who do not wait now."""
         return len(self._lanes) + sum(level.remembered for level in self.levels)
+
+    def depths(self) -> list[Depth]:
+        """Who waits, the highest level first, in it who has most."""
+        return [depth for level in self.levels for depth in level.depths()]
 
     def offer(self, item: T) -> Refusal | None:
         """Lets `item` wait from its arrival on; None unless it may not."""
@@ -139,7 +126,7 @@ class BatchQueue(Generic[T]):
             item, why = self._turns.lead(now)
             if item is None:
                 break
-            if item.due <= now:
+            if item.due <= now or self._lost(item, now):
                 self._late(item, now, taken.expired)
                 continue
             taken.cut = self._cut(item, now, why, taken.expired)
@@ -172,7 +159,7 @@ class BatchQueue(Generic[T]):
         group = self.groups.get(item.bucket)
         if group is None:
             group = self.groups[item.bucket] = Group(CostCurve())
-        lane = level.lane(item, self._weights.get(item.tenant, 1.0), self._numbers, group)
+        lane = level.lane(item, self._weights.get(item.tenant, 1.0), group)
         self._lanes[level.rank, item.tenant, item.bucket, item.length_class] = lane
         return lane
 
@@ -216,11 +203,16 @@ class BatchQueue(Generic[T]):
         self._size -= 1
         self._backlog = self._backlog - item.cost if self._size else 0.0
 
+    def _lost(self, item: T, now: float) -> bool:
+        # The last one that waits is tried all the same: a model that became quicker is found out so.
+        return self._size > 1 and hopeless(item, item.lane.curve, now)
+
     def _late(self, item: T, now: float, late: list[T]) -> None:
         level = item.lane.level
         self._leave(item.lane, item)
         delayed = level.delayed
-        if delayed is None or not item.delays or (item.deadline is not None and item.deadline <= now):
+        ended = item.start_by > now or (item.deadline is not None and item.deadline <= now)
+        if delayed is None or not item.delays or ended:
             late.append(item)
             return
         item.delays = False
@@ -275,7 +267,7 @@ class BatchQueue(Generic[T]):
         while (lane := shelf.first()) is not None:
             account, turn_ends = lane.account, shelf.runner_up()
             while account.tag <= turn_ends and (item := lane.head()) is not None:
-                if item.due <= now:
+                if item.due <= now or self._lost(item, now):
                     self._late(item, now, late)
                     continue
                 bound = filling.offer(item)

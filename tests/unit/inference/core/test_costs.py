@@ -71,7 +71,7 @@ def test_sizes_that_cost_more_a_row_are_not_worth_running() -> None:
         size = (1, 4, 16, 32)[number % 4]
         curve.observe(size, size * (0.0010 if size < 32 else 0.0014))
     assert curve.cap == 16
-    assert curve.unit_s == pytest.approx(0.0010)
+    assert curve.best_s == pytest.approx(0.0010)
 
 
 def test_a_size_that_was_given_up_is_tried_again() -> None:

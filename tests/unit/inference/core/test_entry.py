@@ -110,11 +110,19 @@ def test_a_batch_is_no_larger_than_its_earliest_deadline_allows() -> None:
     assert (cut.rows, cut.why, cut.bound) == (4, "idle", "slack")
 
 
-def test_a_deadline_that_is_lost_anyway_shortens_no_batch() -> None:
-    """Its request is tried with all the others."""
+def test_who_can_not_be_in_time_any_more_gives_way() -> None:
+    """Its request is told so at once, and shortens nobody's batch; the last one that waits is tried all the same."""
     queue = taught(filled(BatchPolicy(max_batch_size=8)), 0.010, 0.010)
-    for number in range(8):
-        assert queue.offer(item(AT, deadline=AT + (0.015 if not number else 9.0))) is None
-    cut = queue.take(AT).cut
+    hopeless = item(AT, deadline=AT + 0.015)
+    for one in (hopeless, *(item(AT, deadline=AT + 9.0) for _ in range(7))):
+        assert queue.offer(one) is None
+    taken = queue.take(AT)
+    assert taken.expired == [hopeless]
+    assert taken.cut is not None
+    assert taken.cut.rows == 7
+    alone = filled(FOUR)
+    taught(alone, 0.010, 0.010)
+    assert alone.offer(last := item(AT, deadline=AT + 0.015)) is None
+    cut = alone.take(AT).cut
     assert cut is not None
-    assert cut.rows == 8
+    assert cut.items == [last]

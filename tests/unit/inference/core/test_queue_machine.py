@@ -106,9 +106,10 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         taken = self.queue.take(self.now)
-        assert all(self.too_late(one) for one in taken.expired)
+        assert all(self.too_late(one) or self.lost(one) for one in taken.expired)
         self.drop(taken.expired)
         cut = taken.cut
+        assert cut is not None or not taken.expired or not self.policy.eager or not self.waiting
         if cut is None:
             live = [one for one in self.waiting if not self.too_late(one)]
             ripe = [one for one in live if one.arrived + self.policy.max_delay_s <= self.now]
@@ -153,6 +154,10 @@ class QueueMachine(RuleBasedStateMachine):
         if one.deadline is not None and one.deadline <= self.now:
             return True
         return not self.delay and one.start_by <= self.now
+
+    def lost(self, one: Item) -> bool:
+        """Who can't be in time any more gives way to others, and to others only."""
+        return one.deadline is not None and len(self.waiting) > 1
 
     def drop(self, items: list[Item]) -> None:
         for one in items:
