@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ import pytest
 from headrace.cache.client import AnswerKeys
 from headrace.guard.client import Outcome
 from headrace.inference.answers import Answers, Inference
-from headrace.inference.batcher import Batch, Batcher
+from headrace.inference.batcher import Batcher
 from headrace.inference.batching import Timings
 from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.decoder import Decoder
@@ -85,17 +85,15 @@ async def replica(
     digest: str = "digest",
     shelf: Shelf | None = None,
 ) -> AsyncIterator[Replica]:
-    telemetry, _ = quiet()
-    backend = Doubling(gate=gate)
+    (telemetry, _), backend = quiet(), Doubling(gate=gate)
     door, usage, shelf = door or Doorkeeper(), usage or Recorder(price=5), shelf or Shelf()
     recorded = Usage(usage, CLOCK, "doubling", "1")
-    observe: Callable[[Batch], None] = recorded.executed
     model = Model(
         "doubling",
         "1",
         ModelConfig(),
         backend,
-        Batcher(backend, BatchPolicy(max_batch_size=1), 1, CLOCK, observe),
+        Batcher(backend, BatchPolicy(max_batch_size=1), 1, CLOCK, recorded.executed),
         Decoder(backend.signature),
         Encoder(backend.signature, "1"),
         Statistics("doubling", "1", InferenceMetrics(telemetry.registry)),
