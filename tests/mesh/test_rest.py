@@ -19,6 +19,13 @@ def tensor(**changed: Any) -> dict[str, Any]:
     return {"name": "x", "datatype": "FP32", "shape": [1, 16], "data": ROW[0].tolist(), **changed}
 
 
+def nested(depth: int) -> Any:
+    data: Any = 1.0
+    for _ in range(depth):
+        data = [data]
+    return data
+
+
 def post(mesh: Mesh, body: Any, path: str = INFER, token: str | None = None) -> httpx.Response:
     with mesh.http(mesh.demo_token if token is None else token or None) as client:
         return client.post(path, json=body)
@@ -105,7 +112,11 @@ def test_reading_addresses(hot_mesh: Mesh, path: str) -> None:
         (404, "/v2/models/linear/versions/7/infer", {"inputs": [tensor()]}, "7"),
         (400, INFER, {"inputs": [tensor(shape=[1, 15])]}, "x"),
         (400, INFER, {"inputs": [tensor(shape=[2**4, 2**60 + 2])]}, "x"),
+        (400, INFER, {"inputs": [tensor(shape=[2**2, 2**60 + 2])]}, "x"),
+        (400, INFER, {"inputs": [tensor(shape=[2**64])]}, "shape"),
         (400, INFER, {"inputs": [tensor(shape=[-1, 16])]}, "x"),
+        (400, INFER, {"inputs": [tensor(data=[1e39] * 16)]}, "inputs[0].data"),
+        (400, INFER, {"inputs": [tensor(data=nested(101))]}, "inputs[0].data"),
         (400, INFER, {"inputs": [tensor(datatype="FP64")]}, "FP32"),
         (400, INFER, {"inputs": [tensor(name="z")]}, "z"),
         (400, INFER, {"inputs": []}, "x"),
@@ -118,13 +129,14 @@ def test_reading_addresses(hot_mesh: Mesh, path: str) -> None:
 def test_errors_have_the_protocols_shape(
     hot_mesh: Mesh, status: int, path: str, body: Any, named: str
 ) -> None:
-    """A bad request is {"error": …} with the status that fits, names what is wrong, and never is a 5xx."""
+    """A bad request is {"error": …} with the status that fits, names what is wrong; the mesh stays ready."""
     answer = post(hot_mesh, body, path)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()
     assert set(document) == {"error"}, document
     assert named in document["error"]
+    assert get(hot_mesh, "/v2/health/ready").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,9 @@ WITHIN = "headrace_within."
 LONGEST = "headrace_longest."
 """Before an input's name: the parameter with the most that a dimension of -1 may have, "512"."""
 
+FINITE = "headrace_finite"
+"""The parameter of a model that refuses NaN and infinities in its inputs: "true"."""
+
 MAX_CONFIG_BYTES = 1024 * 1024
 STALL = "headrace_stall_ms"
 """The parameter with the longest that a run may take before its instance counts as hanging; "0": never."""
@@ -130,6 +133,8 @@ def check_whole(file: Path, config: ModelConfig) -> None:
     _refuse_bad_bounds(file, config)
     if STALL in config.parameters and not re.fullmatch(r"\d{1,9}", config.parameters[STALL].string_value):
         raise ConfigError(f"{file}: parameters {STALL!r}: expected milliseconds, 0 for never")
+    if FINITE in config.parameters and config.parameters[FINITE].string_value not in ("true", "false"):
+        raise ConfigError(f'{file}: parameters {FINITE!r}: expected "true" or "false"')
     if EMBEDDINGS in config.parameters and not _embeds(config):
         raise ConfigError(
             f'{file}: parameters {EMBEDDINGS!r}: expected "true", of a model that batches, with one input of'
@@ -246,7 +251,14 @@ def _bounded(spec: TensorSpec, config: ModelConfig) -> TensorSpec:
         spec,
         within=_range(parameters[within].string_value) if within in parameters else None,
         longest=int(parameters[longest].string_value) if longest in parameters else MAX_ELEMENTS,
+        finite=_refuses_infinity(spec, config),
     )
+
+
+def _refuses_infinity(spec: TensorSpec, config: ModelConfig) -> bool:
+    dtype = DTYPES.get(spec.datatype)
+    wanted = FINITE in config.parameters and config.parameters[FINITE].string_value == "true"
+    return wanted and dtype is not None and dtype.kind == "f"
 
 
 def _range(text: str) -> tuple[int, int]:

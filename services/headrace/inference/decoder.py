@@ -15,9 +15,9 @@ from headrace.inference.core.tensors import (
     Signature,
     Value,
     elements,
-    range_problem,
     shape_problem,
     split_strings,
+    value_problem,
 )
 from headrace.inference.errors import tensor_invalid
 from headrace.inference.execution import Work
@@ -59,7 +59,7 @@ class Decoder:
         self._signature = signature
         self._specs = {spec.name: spec for spec in signature.inputs}
         self._known: dict[tuple[str, str, tuple[int, ...]], int] = {}
-        self._bounded = any(spec.within is not None for spec in signature.inputs)
+        self._bounded = any(spec.within is not None or spec.finite for spec in signature.inputs)
         self._every_output = tuple(range(len(signature.outputs)))
 
     def decode(self, request: ModelInferRequest) -> Work:
@@ -178,12 +178,12 @@ class Decoder:
     def _check_values(
         self, request: ModelInferRequest, found: dict[str, tuple[tuple[int, ...], Value]]
     ) -> None:
-        """Raises TENSOR_INVALID for the first input with a value out of its range."""
+        """Raises TENSOR_INVALID for the first input with a value out of its bounds."""
         for i, tensor in enumerate(request.inputs):
             raw = found[tensor.name][1]
             if isinstance(raw, list):  # strings have no range
                 continue
-            problem = range_problem(self._specs[tensor.name], raw)
+            problem = value_problem(self._specs[tensor.name], raw)
             if problem:
                 typed = f"inputs[{i}].contents.{CONTENTS.get(tensor.datatype)}"
                 field = f"raw_input_contents[{i}]" if request.raw_input_contents else typed
@@ -218,4 +218,8 @@ def packed(values: Sequence[float | int | bool], datatype: str) -> bytes:
         if exact.size and not (exact.min() >= np.iinfo(dtype).min and exact.max() <= np.iinfo(dtype).max):
             raise OverflowError(datatype)
         return exact.astype(dtype).tobytes()
-    return np.array(values, dtype=dtype).tobytes()
+    try:
+        with np.errstate(over="raise"):  # or a number that is too large would become an infinity
+            return np.array(values, dtype=dtype).tobytes()
+    except FloatingPointError:
+        raise OverflowError(datatype) from None

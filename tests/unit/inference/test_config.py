@@ -151,6 +151,7 @@ def test_an_input_may_have_bounds(tmp_path: Path) -> None:
         ("headrace_longest.x", "0", "a size of at least 1"),
         ("headrace_longest.q", "1", "an input's name"),
         ("headrace_stall_ms", "soon", "milliseconds"),
+        ("headrace_finite", "maybe", '"true" or "false"'),
     ],
 )
 def test_a_bad_bound_is_named(tmp_path: Path, key: str, value: str, words: str) -> None:
@@ -163,6 +164,16 @@ def test_only_integers_have_a_range(tmp_path: Path) -> None:
     """Strings have none, and floats would need a rule for NaN."""
     with pytest.raises(ConfigError, match="no range for an input of BYTES"):
         bounded(tmp_path / "m", "headrace_within.x", "0:1", TEXT)
+
+
+def test_a_model_may_refuse_what_is_no_number(tmp_path: Path) -> None:
+    """Of its floats; what is neither true nor false is named."""
+    floats = TEXT.replace("TYPE_STRING", "TYPE_FP16")
+    for value, finite in (("true", True), ("false", False)):
+        (x,) = signature_of(bounded(tmp_path / value, "headrace_finite", value, floats)).inputs
+        assert x.finite is finite
+    (text,) = signature_of(bounded(tmp_path / "text", "headrace_finite", "true", TEXT)).inputs
+    assert not text.finite
 
 
 def test_a_run_has_a_bound_of_its_models(tmp_path: Path) -> None:

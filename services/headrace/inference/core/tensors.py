@@ -42,6 +42,7 @@ class TensorSpec:
 
     `dims` leaves out the batch dimension of a model that batches. `within`
     has the lowest and the highest value allowed, of integers only; None: all.
+    One that is `finite` takes neither NaN nor infinities; of floats only.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TensorSpec:
     optional: bool = False
     longest: int = MAX_ELEMENTS
     within: tuple[int, int] | None = None
+    finite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,10 @@ def shape_problem(spec: TensorSpec, shape: tuple[int, ...], max_batch_size: int)
     return ""
 
 
-def range_problem(spec: TensorSpec, raw: bytes) -> str:
-    """What is wrong with the integers in `raw` as values of `spec`; empty when nothing is."""
+def value_problem(spec: TensorSpec, raw: bytes) -> str:
+    """What is wrong with the numbers in `raw` as values of `spec`; empty when nothing is."""
+    if spec.finite and not np.isfinite(np.frombuffer(raw, DTYPES[spec.datatype])).all():
+        return "expected finite values, got NaN or an infinity"
     if spec.within is None or not raw:
         return ""
     low, high = spec.within
