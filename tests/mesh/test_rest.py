@@ -57,6 +57,18 @@ def test_timings_are_response_headers(hot_mesh: Mesh) -> None:
     assert headers["headrace-replica"].startswith("inference-")
 
 
+def test_an_answer_tells_of_itself_when_it_is_asked(hot_mesh: Mesh) -> None:
+    """What the headers say, as parameters of the answer; nothing else in it is changed."""
+    answer = post(hot_mesh, {"inputs": [tensor()], "parameters": {"headrace_explain": True}})
+    document = answer.json()
+    told = document.pop("parameters")
+    assert {name: str(value) for name, value in told.items()} == {
+        name: answer.headers[name.replace("_", "-")] for name in told
+    }
+    assert {"headrace_batch_position", "headrace_trace_id", "headrace_cost_nanos"} <= told.keys()
+    assert document == post(hot_mesh, {"inputs": [tensor()]}).json()
+
+
 def test_binary_tensors_both_ways(hot_mesh: Mesh, linear: Linear) -> None:
     """Raw bytes behind a JSON header of the told length; the answer has the same form when it was asked for."""
     raw = ROW.tobytes()

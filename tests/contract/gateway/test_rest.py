@@ -213,11 +213,12 @@ def test_a_browser_of_an_allowed_origin_may_ask(edge: Edge, path: str) -> None:
 
 
 def test_a_browser_may_read_what_a_request_cost(edge: Edge) -> None:
-    """Cost, currency and cache level are among the headers that a script of an allowed origin sees."""
+    """Cost, currency, cache level and the place in the batch are among the headers that a script of an allowed origin sees."""
     with edge.http() as http:
         answer = http.get("/v2", headers={**edge.bearer(), "origin": "https://app.example"})
     readable = answer.headers["access-control-expose-headers"].split(", ")
-    assert {"headrace-cost-nanos", "headrace-currency", "headrace-cache"} <= set(readable)
+    told = {"headrace-cost-nanos", "headrace-currency", "headrace-cache", "headrace-batch-position"}
+    assert told <= set(readable)
 
 
 def test_grpc_web_reaches_the_same_method(edge: Edge) -> None:
