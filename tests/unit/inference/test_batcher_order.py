@@ -3,7 +3,9 @@
 import asyncio
 import threading
 
+from headrace.inference.batch import Job, Ticket, executed
 from headrace.inference.batcher import Batcher
+from headrace.inference.core.cutting import Cut
 from headrace.inference.core.policy import BatchPolicy
 from headrace.runtime.rpc import Call, Caller
 from tests.fakes.inference import Doubling
@@ -67,3 +69,16 @@ async def test_a_request_that_left_holds_no_ordered_answer_back() -> None:
         gate.set()
         assert numbers(await waiting[2]) == [4.0]
     assert backend.runs == [[0.0], [2.0]]
+
+
+async def test_who_leaves_between_the_cut_and_the_start_is_not_executed() -> None:
+    """The instance looks once more before it begins."""
+    backend = Doubling()
+    tickets = [
+        Ticket(1, (), 0.0, None, work(float(i)), call(), asyncio.get_running_loop().create_future())
+        for i in range(3)
+    ]
+    tickets[1].waiter.cancel()
+    batch = executed(backend, Job(Cut(tickets, 3, "idle"), 0.0, 0.0), (), 0)
+    assert backend.runs == [[0.0, 2.0]]
+    assert batch.tickets == [tickets[0], tickets[2]]

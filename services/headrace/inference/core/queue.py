@@ -78,7 +78,7 @@ class BatchQueue(Generic[T]):
         if lane is None:
             lane = self._open(item, self._level(item.level))
         level, curve = lane.level, lane.curve
-        if level.live >= level.policy.max_queue or level.waiting >= level.policy.max_queue:
+        if level.waiting >= level.policy.max_queue:
             return Refusal(full=True, retry_after_s=1.0)
         due = item.start_by
         if item.deadline is not None and item.deadline < due:

@@ -101,6 +101,14 @@ def test_requests_of_different_shapes_never_share_a_batch() -> None:
     assert [cut.items for cut in cuts(queue, 1.0)] == [[a, c], [b]]
 
 
+def test_a_batch_is_filled_with_its_leaders_shape_only() -> None:
+    """Also where another shape came first and still waits."""
+    first, second = item(0.0, deadline=9.0), item(0.0, deadline=9.0)
+    lead, mate = item(0.1, bucket="b", deadline=5.0), item(0.1, bucket="b", deadline=6.0)
+    queue = filled(BatchPolicy(), first, second, lead, mate)
+    assert [cut.items for cut in cuts(queue, 1.0)] == [[lead, mate], [first, second]]
+
+
 def test_the_queue_bound_is_exact() -> None:
     """max_queue requests wait; one more is refused; a withdrawn one makes room."""
     queue = filled(BatchPolicy(max_queue=2), item(0.0), last := item(0.0))
@@ -153,6 +161,16 @@ def test_a_delayed_request_goes_behind_its_level_and_before_the_next() -> None:
     fresh, below = item(0.9, start_by=9.0, delays=True), item(0.5, level=2)
     queue = filled(DELAY, first, fresh, below)
     assert [cut.items for cut in cuts(queue, 2.0)] == [[fresh], [first], [below]]
+
+
+def test_a_delayed_request_does_not_age() -> None:
+    """However long it has waited, whoever of its level has not timed out goes first."""
+    policy = BatchPolicy(max_batch_size=1, levels=DELAY.levels, aging_s=0.1)
+    first = item(0.0, start_by=1.0, delays=True)
+    queue = filled(policy, first)
+    assert queue.expire(1.0) == []
+    assert queue.offer(fresh := item(50.0)) is None
+    assert [cut.items for cut in cuts(queue, 50.0)] == [[fresh], [first]]
 
 
 def test_a_delayed_request_still_counts_and_still_has_its_deadline() -> None:
