@@ -138,11 +138,13 @@ def document(model: str, answer: Answer) -> dict[str, object]:
         "timing_us": {
             "total": _number(told, "headrace-total-us"),
             "queue": _number(told, "headrace-queue-us"),
+            "batch_wait": _number(told, "headrace-batch-wait-us"),
             "compute": _number(told, "headrace-compute-us"),
             "client": round(answer.seconds * 1e6),
         },
         "cache": told.get("headrace-cache"),
         "batch_size": _number(told, "headrace-batch-size"),
+        "batch_position": _number(told, "headrace-batch-position"),
         "cost": _cost(told),
         "trace_id": told.get("headrace-trace-id"),
         "replica": told.get("headrace-replica"),

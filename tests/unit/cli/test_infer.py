@@ -10,6 +10,7 @@ from headrace.cli.output import Output
 COMPUTED = {
     "headrace-total-us": "5000",
     "headrace-batch-size": "2",
+    "headrace-batch-position": "1",
     "headrace-replica": "inference-1",
     "headrace-cache": "miss",
     "headrace-cost-nanos": "1000212",
@@ -21,7 +22,7 @@ def test_cost_and_level() -> None:
     """The document has the cache level and the cost as they were told."""
     found = document("m", Answer([], COMPUTED, 0.006))
     assert found["cost"] == {"nanos": 1000212, "currency": "EUR"}
-    assert (found["cache"], found["batch_size"]) == ("miss", 2)
+    assert (found["cache"], found["batch_size"], found["batch_position"]) == ("miss", 2, 1)
 
 
 def test_untold() -> None:

@@ -45,7 +45,7 @@ class Replica:
     door: Doorkeeper
     usage: Recorder
     shelf: Shelf
-    statistics: Statistics
+    model: Model
 
     async def infer(
         self,
@@ -108,7 +108,7 @@ async def replica(
     load = LoadMeter(models, TwoCores(), CLOCK)
     service = InferenceService(models, answers, door, usage, load, telemetry.tracer, CLOCK, "inference-0")
     try:
-        yield Replica(service, backend, door, usage, shelf, model.statistics)
+        yield Replica(service, backend, door, usage, shelf, model)
     finally:
         await model.batcher.close()
 
@@ -144,7 +144,7 @@ async def test_a_cached_answer_is_the_computed_one() -> None:
     assert [event.cpu_ns > 0 for event in one.usage.events] == [True, False]
     assert [event.stored_bytes > 0 for event in one.usage.events] == [True, False]
     assert len(one.backend.runs) == 1
-    counts = one.statistics.message().inference_stats
+    counts = one.model.statistics.message().inference_stats
     assert (counts.cache_miss.count, counts.cache_hit.count, counts.success.count) == (1, 1, 2)
     # A cache's answer says nothing of the model: it closes no breaker.
     assert one.door.endings == [Outcome.SUCCESS, Outcome.IGNORED]
