@@ -1,39 +1,45 @@
 """Replicas come and go under load: what the callers notice of it.
 
-`minilm` at 80 % of what the mesh answers with one replica; three replicas, then
+80 % of what one replica answers to sixteen callers; three replicas, then
 one again; p99 while they come and go over p99 of the steady load before.
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 
-from bench.calls import check_minilm
+from bench.calls import check_linear, check_minilm
 from bench.counts import RunVoid
 from bench.figures import Figure
-from bench.frames import minilm_request, texts
+from bench.frames import linear_request, minilm_request, texts
 from bench.mesh import Mesh
 from bench.paced import Load, load_on
+from headrace.runtime.channels import open_channel
+from headrace.scaling.client import ScalingClient
 
 TOKENS = 32
 SHARE = 0.8
 CALLERS = 16
 STEADY_S = 8.0
 COMMAND_S = 120.0
+POLL_S = 0.2
 
 
 def scale(mesh: Mesh) -> list[Figure]:
-    """The ratio of the p99s, and how many calls failed."""
+    """For each model the ratio of the p99s, and how many calls failed."""
     drawn = texts(mesh.model_file("minilm", "tokenizer.json"), repeat(TOKENS), seed=11)
     check_minilm(mesh, next(drawn))
-    return asyncio.run(_measured(mesh, drawn))
+    check_linear(mesh)
+    row = linear_request().SerializeToString()
+    return [
+        *asyncio.run(_measured(mesh, "linear", repeat(row))),
+        *asyncio.run(_measured(mesh, "minilm", (minilm_request(text).SerializeToString() for text in drawn))),
+    ]
 
 
-async def _measured(mesh: Mesh, drawn: Iterator[str]) -> list[Figure]:
-    messages = (minilm_request(text).SerializeToString() for text in drawn)
+async def _measured(mesh: Mesh, model: str, messages: Iterator[bytes]) -> list[Figure]:
     gateway = f"127.0.0.1:{mesh.target.port}"
     async with load_on(gateway, mesh.target.token, messages) as load:
         peak = await load.in_turns(CALLERS, STEADY_S)
@@ -43,7 +49,7 @@ async def _measured(mesh: Mesh, drawn: Iterator[str]) -> list[Figure]:
         marks = await _changes(mesh.state_dir)
         over.set()
         await sending
-    return _figures(load, rate, marks)
+    return _figures(model, load, rate, marks)
 
 
 async def _changes(state_dir: Path) -> tuple[float, float, float, float]:
@@ -51,22 +57,29 @@ async def _changes(state_dir: Path) -> tuple[float, float, float, float]:
     begun = time.monotonic()
     await asyncio.sleep(STEADY_S)
     steady = time.monotonic()
-    await _command(state_dir, "set", "3")
+    await _set(state_dir, 3)
     came = time.monotonic()
     await asyncio.sleep(2.0)
-    await _command(state_dir, "set", "1")
+    await _set(state_dir, 1)
     return begun, steady, came, time.monotonic()
 
 
-async def _command(state_dir: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "headrace.cli", "scale", *arguments, "--state-dir", str(state_dir)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
-    async with asyncio.timeout(COMMAND_S):
-        if await process.wait():
-            raise RunVoid(f"`headrace scale {' '.join(arguments)}` failed")
+async def _set(state_dir: Path, replicas: int) -> None:
+    """As `headrace scale set` does, without a process that takes of the same cores."""
+    async with open_channel(f"unix:{state_dir}/run/scaling.grpc.sock") as channel:
+        client = ScalingClient(channel)
+        await client.set_replicas(replicas)
+        async with asyncio.timeout(COMMAND_S):
+            while True:
+                (pool,) = await client.pools()
+                if pool.current == replicas and not pool.changing:
+                    return
+                if pool.problem:
+                    raise RunVoid(f"{pool.current} replicas, not {replicas}: {pool.problem}")
+                await asyncio.sleep(POLL_S)
 
 
-def _figures(load: Load, rate: float, marks: tuple[float, float, float, float]) -> list[Figure]:
+def _figures(model: str, load: Load, rate: float, marks: tuple[float, float, float, float]) -> list[Figure]:
     begun, steady, came, gone = marks
     record = load.record
     before, rising, falling = (
@@ -80,7 +93,7 @@ def _figures(load: Load, rate: float, marks: tuple[float, float, float, float]) 
     failures = ", ".join(f"{code} {count}" for code, count in record.failures.items())
     return [
         Figure(
-            "p99 while replicas come and go, over steady",
+            f"`{model}`, p99 while replicas come and go, over steady",
             told,
             f"{before:.0f} ms at {rate:.0f}/s",
             value=record.p99_ms(steady, gone) / before,
@@ -88,7 +101,7 @@ def _figures(load: Load, rate: float, marks: tuple[float, float, float, float]) 
             lower_is_better=True,
         ),
         Figure(
-            "failed calls while replicas come and go",
+            f"`{model}`, failed calls while replicas come and go",
             failures or f"none of {len(record.calls)}",
             value=float(sum(record.failures.values())),
             unit="",
