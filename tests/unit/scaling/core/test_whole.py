@@ -12,8 +12,10 @@ from headrace.scaling.core.signals import Signal, Signals
 from headrace.scaling.policy_settings import THRESHOLDS
 
 RULES = Rules(1, 4, 20.0)
-WINDOW_S = 5.0
-LEVELS = {"busy": 1.0, "middle": 0.5, "idle": 0.0}
+WINDOW_S, FRESH_S = 5.0, 3.0
+LEVELS = {"busy": 1.0, "middle": 0.4, "idle": 0.0}
+"""In the middle no signal is over the threshold of either direction: what is decided there is decided by what was."""
+
 LOADS = {
     Signal.CPU: (0.1, 0.95),
     Signal.MEMORY: (0.2, 0.9),
@@ -34,9 +36,10 @@ def values(level: str) -> dict[Signal, float]:
 @given(steps=STEPS)
 def test_a_pool_under_any_load_keeps_the_rules(steps: list[tuple[str, int, bool]]) -> None:
     """In bounds; one step a cooldown; never for a moment's load or idleness, and never down while one is silent."""
-    signals, found = Signals(WINDOW_S / 3, 3.0), Conditions(THRESHOLDS, WINDOW_S, 3.0)
+    signals, found = Signals(WINDOW_S / 3, FRESH_S), Conditions(THRESHOLDS, WINDOW_S, FRESH_S)
     now, desired, changed_at = 0.0, 2, -math.inf
-    recent: deque[str] = deque(maxlen=int(WINDOW_S) + 1)
+    # What a silent replica said last counts for as long as it is fresh.
+    recent: deque[str] = deque(maxlen=int(WINDOW_S + FRESH_S) + 1)
     for level, seconds, one_is_silent in steps:
         for _ in range(seconds):
             now += 1.0
