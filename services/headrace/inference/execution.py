@@ -165,6 +165,9 @@ class _Halving:
                 self.run(again)
 
     def _charge(self, places: Sequence[int], cpu_ns: int) -> None:
+        if len(places) == 1:
+            self.done.shares[places[0]] += cpu_ns
+            return
         shares = split_by_rows(cpu_ns, [self.works[place].rows for place in places])
         for place, share in zip(places, shares, strict=True):
             self.done.shares[place] += share

@@ -12,7 +12,7 @@ FADING = 0.94
 
 KNOWN_AFTER = 16
 LEARNED, QUICK_S = 64, 0.005
-"""Batches after which only every fourth one is learned from, where they are this quick."""
+"""Batches after which only every eighth one is learned from, where they are this quick."""
 
 MAX_ERROR = 0.5
 """Mean relative error past which the curve predicts nothing."""
@@ -87,9 +87,9 @@ class CostCurve:
         return self.base_s + self.slope_s * n
 
     def observe(self, n: int, seconds: float) -> None:
-        """Learns from a batch that ran; from every fourth one, once there were many."""
+        """Learns from a batch that ran; from every eighth quick one, once there were many."""
         self.count += 1
-        if self.count > LEARNED and seconds < QUICK_S and self.count & 3:
+        if self.count > LEARNED and seconds < QUICK_S and self.count & 7:
             return
         if self.count > 1:
             predicted = self.base_s + self.slope_s * n

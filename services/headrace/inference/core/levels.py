@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from headrace.inference.core.arrivals import Arrivals
 from headrace.inference.core.lanes import Account, Item, Lane, Shelf
-from headrace.inference.core.policy import QueuePolicy
+from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
 from headrace.inference.core.windows import Group
 
 ACCOUNTS_KEPT = 1024
@@ -161,3 +161,15 @@ class Level(Generic[T]):
         for place, account in enumerate(idle):
             if account.tag <= self.virtual or place < len(idle) - ACCOUNTS_KEPT:
                 del self._accounts[account.tenant]
+
+
+def levels_of(policy: BatchPolicy) -> list[Level[T]]:
+    """The levels of a policy, the highest first; behind each that delays, that of its delayed requests."""
+    levels: list[Level[T]] = []
+    for rank, one in enumerate(policy.queues(), 1):
+        level: Level[T] = Level(float(rank), one)
+        levels.append(level)
+        if one.action is TimeoutAction.DELAY:
+            level.delayed = Level(rank + 0.5, one)
+            levels.append(level.delayed)
+    return levels

@@ -21,8 +21,8 @@ from typing import Generic, TypeVar
 from headrace.inference.core.costs import CostCurve
 from headrace.inference.core.cutting import Cut, Filling, Refusal, Taken, hopeless, lateness, size_for
 from headrace.inference.core.lanes import Item, Lane, Shelf
-from headrace.inference.core.levels import Depth, Level
-from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
+from headrace.inference.core.levels import Depth, Level, levels_of
+from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.core.turns import Turns
 from headrace.inference.core.windows import Group
 
@@ -44,9 +44,7 @@ class BatchQueue(Generic[T]):
         self.policy = policy
         self._instances = instances
         self._weights = weights or {}
-        self.levels: list[Level[T]] = []
-        for rank, one in enumerate(policy.queues(), 1):
-            self.levels += _with_delayed(rank, one)
+        self.levels: list[Level[T]] = levels_of(policy)
         self.groups: dict[Hashable, Group[T]] = {}
         self._several = len(self.levels) > 1
         self._lanes: dict[Hashable, Lane[T]] = {}
@@ -76,7 +74,7 @@ class BatchQueue(Generic[T]):
         """Lets `item` wait from its arrival on; None unless it may not."""
         lane = self._lanes.get((item.level, item.tenant, item.bucket, item.length_class))
         if lane is None:
-            lane = self._open(item, self._level(item.level))
+            lane = self._open(item, next(one for one in self.levels if one.rank == item.level))
         level, curve = lane.level, lane.curve
         if level.waiting >= level.policy.max_queue:
             return Refusal(full=True, retry_after_s=1.0)
@@ -141,17 +139,14 @@ class BatchQueue(Generic[T]):
             return
         if cut.curve is not None:
             cut.curve.observe(cut.cells, seconds)
-        expected = sum(item.cost for item in cut.items)
-        if len(self._lanes) > 1 and expected:
+        if len(self._lanes) > 1:  # one lane is one tenant
+            expected = sum([item.cost for item in cut.items]) or 1.0
             for item in cut.items:
                 item.account.correct(item.cost, item.cost * seconds / expected)
 
     def next_ripe(self) -> float | None:
         """When a patient model's next batch is to be cut, for an instance that stays idle until then."""
         return self._turns.next_ripe() if self._size else None
-
-    def _level(self, number: int) -> Level[T]:
-        return next(level for level in self.levels if level.rank == number)
 
     def _open(self, item: T, level: Level[T]) -> Lane[T]:
         if len(self._lanes) >= self._lanes_kept:
@@ -193,15 +188,18 @@ class BatchQueue(Generic[T]):
 
     def _leave(self, lane: Lane[T], item: T) -> None:
         lane.out(item)
+        self._left(lane, 1, item.rows, item.cost)
+
+    def _left(self, lane: Lane[T], count: int, rows: int, cost: float) -> None:
         level, account = lane.level, lane.account
-        account.live -= 1
-        account.backlog -= item.cost
+        account.live -= count
+        account.backlog -= cost
         if not account.live:
             level.deactivate(account)
-        level.live -= 1
-        lane.group.rows -= item.rows
-        self._size -= 1
-        self._backlog = self._backlog - item.cost if self._size else 0.0
+        level.live -= count
+        lane.group.rows -= rows
+        self._size -= count
+        self._backlog = self._backlog - cost if self._size else 0.0
 
     def _lost(self, item: T, now: float) -> bool:
         # The last one that waits is tried all the same: a model that became quicker is found out so.
@@ -235,8 +233,9 @@ class BatchQueue(Generic[T]):
     def _cut(self, leader: T, now: float, why: str, late: list[T]) -> Cut[T]:
         lane: Lane[T] = leader.lane
         policy, curve, waiting = self.policy, lane.curve, lane.group.rows
+        lane.out(leader)
+        self._served(lane, 1, leader.rows, leader.cost)
         if waiting == leader.rows:
-            self._serve(lane, leader)
             cells = leader.rows * leader.length
             full = leader.rows >= policy.max_batch_size
             return Cut(
@@ -244,7 +243,6 @@ class BatchQueue(Generic[T]):
             )
         size = size_for(waiting, policy.max_batch_size, policy.preferred, curve, leader.length)
         filling: Filling[T] = Filling(size, policy.padding, curve, now, leader.length)
-        self._serve(lane, leader)
         filling.add(leader)
         bound = self._fill(filling, lane, leader, now, late)
         return filling.cut(why, bound or "all")
@@ -264,29 +262,39 @@ class BatchQueue(Generic[T]):
 
     def _draw(self, shelf: Shelf[T], filling: Filling[T], now: float, late: list[T]) -> str:
         """Takes from a shelf's tenants by turns until the batch is full or the shelf empty; why it ended."""
-        while (lane := shelf.first()) is not None:
-            account, turn_ends = lane.account, shelf.runner_up()
-            while account.tag <= turn_ends and (item := lane.head()) is not None:
-                if item.due <= now or self._lost(item, now):
-                    self._late(item, now, late)
-                    continue
-                bound = filling.offer(item)
-                if bound:
-                    return bound
-                self._serve(lane, item)
-        return ""
+        bound = ""
+        while not bound and (lane := shelf.first()) is not None:
+            bound = self._turn(lane, shelf.runner_up(), filling, now, late)
+        return bound
 
-    def _serve(self, lane: Lane[T], item: T) -> None:
+    def _turn(self, lane: Lane[T], ends: float, filling: Filling[T], now: float, late: list[T]) -> str:
+        """Takes from one tenant until its account passes `ends`; why no more fits, where no more does.
+
+        What it is charged, and the queue's counts, are told once: a turn is most often a whole batch.
+        """
+        account, curve = lane.account, lane.curve
+        credit, calm, bound = ends - account.tag, now + curve.full_s, ""
+        taken = rows = 0
+        cost = 0.0
+        while cost <= credit * account.weight and (item := lane.head()) is not None:
+            deadline = item.deadline
+            if item.due <= now or (deadline is not None and deadline < calm and self._lost(item, now)):
+                self._late(item, now, late)
+                continue
+            bound = filling.offer(item)
+            if bound:
+                break
+            lane.out(item)
+            taken += 1
+            rows += item.rows
+            cost += item.cost
+        if taken:
+            self._served(lane, taken, rows, cost)
+        return bound
+
+    def _served(self, lane: Lane[T], count: int, rows: int, cost: float) -> None:
         level, account = lane.level, lane.account
         if account.tag > level.virtual:
             level.virtual = account.tag
-        account.charge(item.cost)
-        self._leave(lane, item)
-
-
-def _with_delayed(rank: int, policy: QueuePolicy) -> list[Level[T]]:
-    level: Level[T] = Level(float(rank), policy)
-    if policy.action is not TimeoutAction.DELAY:
-        return [level]
-    level.delayed = Level(rank + 0.5, policy)
-    return [level, level.delayed]
+        account.charge(cost)
+        self._left(lane, count, rows, cost)
