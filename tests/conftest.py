@@ -2,9 +2,6 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ from hypothesis import settings
 
 from tests.support.grpcurl import grpcurl as fetch_grpcurl
 from tests.support.mesh import Mesh, MeshOptions, running_mesh
+from tests.support.meshes import Meshes
 from tests.support.node import GRPC_PACKAGES, Node
 from tests.support.node import node as find_node
 from tests.support.requests import Linear
@@ -37,22 +35,9 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture(scope="session")
 def mesh_of(mesh: Mesh) -> Iterator[MeshOf]:
-    """Meshes with options, each once in a session, with the models that the first one built."""
-    meshes: dict[str, Mesh] = {}
-    running: list[AbstractContextManager[Mesh]] = []
-
-    def get(options: MeshOptions) -> Mesh:
-        key = repr(options)
-        if key not in meshes:
-            one = running_mesh(replace(options, models_from=mesh.state_dir / "models"))
-            meshes[key] = one.__enter__()
-            running.append(one)
-        return meshes[key]
-
-    yield get
-    # At the same time: the end of each is mostly waiting, and there are eight of them.
-    with ThreadPoolExecutor(len(running) or 1) as threads:
-        list(threads.map(lambda one: one.__exit__(None, None, None), running))
+    """Meshes with options, of which so many run beside each other as a module may need."""
+    with Meshes(mesh.state_dir / "models") as meshes:
+        yield meshes.get
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,52 @@
+"""The meshes of a test session: each started once as long as it is used, few beside each other.
+
+A mesh that nobody asks costs some of a core all the same, and ten of them slow
+every test down.
+"""
+
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.mesh import Mesh, MeshOptions, running_mesh
+
+BESIDE_EACH_OTHER = 3
+"""More than a module uses, so that none is ended under its tests."""
+
+Running = tuple[AbstractContextManager[Mesh], Mesh]
+
+
+class Meshes:
+    """Meshes by their options; the one that was used longest ago ends when another is wanted."""
+
+    def __init__(self, models: Path) -> None:
+        self._models = models
+        self._running: OrderedDict[str, Running] = OrderedDict()
+
+    def __enter__(self) -> "Meshes":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # At the same time: the end of each is mostly waiting.
+        with ThreadPoolExecutor(BESIDE_EACH_OTHER) as threads:
+            list(threads.map(_end, self._running.values()))
+
+    def get(self, options: MeshOptions) -> Mesh:
+        """The mesh with these options, and with the models that were built before."""
+        key = repr(options)
+        if key not in self._running:
+            if len(self._running) >= BESIDE_EACH_OTHER:
+                _end(self._running.popitem(last=False)[1])
+            one = running_mesh(replace(options, models_from=self._models))
+            self._running[key] = (one, one.__enter__())
+        self._running.move_to_end(key)
+        return self._running[key][1]
+
+
+def _end(running: Running) -> None:
+    running[0].__exit__(None, None, None)
