@@ -105,6 +105,7 @@ def test_private_files(mesh: Running) -> None:
         state.metering,
         state.guard,
         state.scaling,
+        state.control,
     ):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     secrets = (
@@ -113,5 +114,6 @@ def test_private_files(mesh: Running) -> None:
         state.valkey / "valkey.conf",
         state.valkey / "users.acl",
     )
-    for file in (*state.run.iterdir(), state.operator_token, state.demo_token, *secrets):
+    in_run = [path for path in state.run.rglob("*") if not path.is_dir()]
+    for file in (*in_run, state.operator_token, state.demo_token, *secrets):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file

@@ -35,7 +35,11 @@ class Board:
 
     def join(self) -> None:
         """Others wait for this replica from now on; raises NameTaken."""
-        self._replicas.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (
+            self._replicas.parent,
+            self._replicas,
+        ):  # mkdir's mode is not that of the parents it makes
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(
             self._replicas / (self._own + ALIVE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
@@ -120,5 +124,6 @@ def _is_held(file: Path) -> bool:
 
 def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.new")
+    beside.touch(mode=0o600)
     beside.write_bytes(content)
     beside.replace(path)

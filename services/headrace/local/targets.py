@@ -33,5 +33,5 @@ class TargetsFile:
         """Lists these processes, those too that do not answer now."""
         now = targets(specs)
         if now != self._written:
-            write_atomically(self._path, json.dumps(now, indent=1).encode() + b"\n", mode=0o644)
+            write_atomically(self._path, json.dumps(now, indent=1).encode() + b"\n")
             self._written = now
