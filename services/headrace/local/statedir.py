@@ -229,10 +229,10 @@ def clear_run(state: StateDir) -> None:
             entry.unlink()
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Replaces `path` in one step: a reader sees the old content or the new."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces `path` in one step: a reader sees the old content or the new. Only this user may read it."""
     beside = path.with_name(f".{path.name}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     beside.replace(path)
