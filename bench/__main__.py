@@ -23,7 +23,7 @@ from bench.h2load import LoadFailed
 from bench.ingest import ingest
 from bench.machine import described
 from bench.measure import Effort
-from bench.mesh import MIB, OFF, Mesh, MeshFailed, running
+from bench.mesh import ALONE, MIB, OFF, Mesh, MeshFailed, running
 from bench.peers import serving
 from bench.peers.serving import PeerFailed
 from bench.scale import scale
@@ -32,6 +32,7 @@ RESULTS = Path(__file__).with_name("results")
 ROWS = (
     "start",
     "linear",
+    "alone",
     "hits",
     "everything",
     "latency",
@@ -93,6 +94,10 @@ def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
             figures += [_start(mesh, "first"), _memory(mesh)]
         if "linear" in rows:
             figures += _linear(mesh, folder, effort)
+        if "alone" in rows:
+            _say("linear without cache, guard and metering")
+            with running(folder / "a", ALONE) as alone, edge.echo(alone, folder / "e") as echo:
+                figures.append(measure.linear(alone, echo, effort, ", gateway and inference alone"))
         if "hits" in rows:
             _say("cache hits")
             with edge.c_server(mesh, folder / "h") as c_server:

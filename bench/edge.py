@@ -21,7 +21,7 @@ import envoy
 
 from bench.calls import CallFailed, infer
 from bench.frames import linear_request
-from bench.mesh import CONFIG, Mesh
+from bench.mesh import Mesh
 from bench.target import Target
 from headrace.local import gateway
 from headrace.local.config.reading import read
@@ -81,7 +81,7 @@ def _behind_gateway(
 
 
 def _settings(mesh: Mesh, folder: Path, hot_path: Literal["h1", "h2"]) -> gateway.GatewaySettings:
-    plan = Plan(StateDir(mesh.state_dir), read(CONFIG), {}, sys.executable, ENVOY)
+    plan = Plan(StateDir(mesh.state_dir), read(mesh.config), {}, sys.executable, ENVOY)
     port = FreePorts(random.Random()).take()
     return replace(
         plan.gateway_settings(port),

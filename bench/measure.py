@@ -28,9 +28,9 @@ class Effort:
     run_s: float = 5.0
 
 
-def linear(mesh: Mesh, echo: Target, effort: Effort) -> Figure:
-    """`linear` at 128 in flight over the echo floor, by h2load."""
-    name = "`linear`, 128 in flight / echo"
+def linear(mesh: Mesh, echo: Target, effort: Effort, which: str = "") -> Figure:
+    """`linear` at 128 in flight over the echo floor, by h2load; `which` says which mesh, if it is not the whole one."""
+    name = f"`linear`, 128 in flight{which} / echo"
     if not h2load.available():
         return Figure(name, must=1.5, aim=2.5, missing=h2load.HOW_TO_GET)
     check_linear(mesh)

@@ -18,6 +18,7 @@ START_TIMEOUT_S = 120
 MIB = 2**20
 CONFIG = Path(__file__).with_name("headrace.yaml")
 OFF = Path(__file__).with_name("off.yaml")
+ALONE = Path(__file__).with_name("alone.yaml")
 
 
 class MeshFailed(Exception):
@@ -29,6 +30,7 @@ class Mesh:
     """A running mesh. `start_s` is from its command to its ready line."""
 
     supervisor: psutil.Process
+    config: Path
     state_dir: Path
     target: Target
     start_s: float
@@ -57,7 +59,7 @@ def running(state_dir: Path, config: Path = CONFIG) -> Iterator[Mesh]:
         try:
             document = _until_ready(process)
             start_s = time.monotonic() - begun
-            yield Mesh(psutil.Process(process.pid), state_dir, _target(document, state_dir), start_s)
+            yield Mesh(psutil.Process(process.pid), config, state_dir, _target(document, state_dir), start_s)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
