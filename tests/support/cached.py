@@ -25,7 +25,12 @@ from tests.support.waiting import eventually
 CACHED = "linear-cached"
 RESTARTED_S = 30.0
 
-TIGHT = MeshOptions(replicas=2, config="cache: {near_entries: 16, max_entries: 64}\n")
+TIGHT = MeshOptions(
+    replicas=2,
+    config="cache: {near_entries: 16, max_entries: 64}\n",
+    # insight keeps 50 traces a second by itself: of what follows a flood of requests it would keep none.
+    env={"HEADRACE_INSIGHT_TRACE_RATE": "1000000", "HEADRACE_INSIGHT_TRACE_BURST": "1000000"},
+)
 """Two replicas whose near-caches and whose cache service's memory are small, so that every level answers."""
 
 
