@@ -95,9 +95,12 @@ def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
         if "linear" in rows:
             figures += _linear(mesh, folder, effort)
         if "alone" in rows:
-            _say("linear without cache, guard and metering")
-            with running(folder / "a", ALONE) as alone, edge.echo(alone, folder / "e") as echo:
-                figures.append(measure.linear(alone, echo, effort, ", gateway and inference alone"))
+            _say("gateway and inference alone")
+            which = ", gateway and inference alone"
+            with running(folder / "a", ALONE) as alone:
+                with edge.echo(alone, folder / "e") as echo:
+                    figures.append(measure.linear(alone, echo, effort, which))
+                figures.append(measure.minilm(alone, effort, folder, which))
         if "hits" in rows:
             _say("cache hits")
             with edge.c_server(mesh, folder / "h") as c_server:

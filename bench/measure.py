@@ -109,8 +109,8 @@ def latency(mesh: Mesh, effort: Effort) -> Figure:
     )
 
 
-def minilm(mesh: Mesh, effort: Effort, folder: Path) -> Figure:
-    """`minilm` at 128 in flight, each text sent once, over bare ONNX Runtime at its best."""
+def minilm(mesh: Mesh, effort: Effort, folder: Path, which: str = "") -> Figure:
+    """`minilm` at 128 in flight, each text sent once, over bare ONNX Runtime at its best; `which` as in `linear`."""
     model = str(mesh.model_file("minilm-encoder", "model.onnx"))
     source = texts(mesh.model_file("minilm", "tokenizer.json"), itertools.repeat(TOKENS), seed=0)
     check_minilm(mesh, next(source))
@@ -123,7 +123,7 @@ def minilm(mesh: Mesh, effort: Effort, folder: Path) -> Figure:
         lambda: floor("bare_onnx", model, *arguments)[0]["rows_per_s"],
     )
     return Figure(
-        "`minilm`, 128 in flight / bare ONNX Runtime",
+        f"`minilm`, 128 in flight{which} / bare ONNX Runtime",
         f"{spread(ours)}/s",
         f"{spread(floors)}/s at {best['layout']}, batch {best['batch']}",
         interleaved_ratio(ours, floors),
