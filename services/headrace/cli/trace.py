@@ -122,19 +122,32 @@ class _Search:
                 flights = flights or await self._of_trace(trace_id)
                 if not any(map(_may_come, flights)):
                     return NOTHING, flights
-            if any(not span.parent_id for span in found.spans):
+            if whole(found):
                 return found, flights
             if time.monotonic() >= until:
                 if found.spans:
-                    late = f"the root of this trace has not arrived in {WAIT_S:.0f} s; shown is what has"
+                    late = f"spans of this trace have not arrived in {WAIT_S:.0f} s; shown is what has"
                     self._output.note(late)
                 return found, flights
-            self._output.progress("waiting for the gateway's span")
+            self._output.progress("waiting for the rest of its spans")
             await asyncio.sleep(POLL_S)
 
     def _told(self, error: grpc.aio.AioRpcError) -> None:
         if error.code() is not grpc.StatusCode.NOT_FOUND:
             self._output.note(f"insight did not answer ({error.code().name}): {error.details()}")
+
+
+def whole(found: Trace) -> bool:
+    """Whether there is a root, each span's parent, and more than the gateway's span if a replica was asked.
+
+    Each process sends its spans when its batch is due: any of them may be the last.
+    """
+    known = {span.span_id for span in found.spans}
+    roots = [span for span in found.spans if not span.parent_id]
+    if not roots or any(span.parent_id and span.parent_id not in known for span in found.spans):
+        return False
+    asked = roots[0].attributes.get("upstream_cluster", "").startswith("inference")
+    return len(found.spans) > 1 or not asked
 
 
 def _may_come(flight: Flight) -> bool:
