@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Generic, TypeVar
 
 from headrace.runtime.clock import Clock
@@ -12,6 +13,8 @@ Work = Callable[[], Awaitable[T]]
 """What gives the result when it is called."""
 
 DEADLINE = "DEADLINE_EXCEEDED"
+INFEASIBLE = "DEADLINE_INFEASIBLE"
+"""What a queue says of work that can't be done by its deadline."""
 
 
 class Flights(Generic[T]):
@@ -33,25 +36,27 @@ class Flights(Generic[T]):
         """What the work for `key` gives, and whether this caller is the first who takes it.
 
         Raises what the work raised, or DEADLINE_EXCEEDED at the caller's own
-        `deadline` (monotonic). Work that ended at the deadline of another, or
-        was cancelled from inside, is begun again with this caller's.
+        `deadline` (monotonic). Work that ended at the deadline of another, was
+        refused since it could not be done by then, or was cancelled from inside,
+        is begun again for a caller who can wait longer.
         """
+        latest = inf if deadline is None else deadline
         while True:
             flight = self._flights.get(key)
             joined = flight is not None
             if flight is None:
-                flight = self._begin(key, work)
+                flight = self._begin(key, work, latest)
             task = flight.task
             if not await self._waited(key, flight, deadline):
                 raise deadline_exceeded()
-            if joined and _ended_by_another(task):
+            if joined and flight.ended_by_another(latest):
                 continue
             result = task.result()
             first, flight.taken = not flight.taken, True
             return result, first
 
-    def _begin(self, key: bytes, work: Work[T]) -> "_Flight[T]":
-        flight = self._flights[key] = _Flight(asyncio.create_task(_run(work)))
+    def _begin(self, key: bytes, work: Work[T], latest: float) -> "_Flight[T]":
+        flight = self._flights[key] = _Flight(asyncio.create_task(_run(work)), latest)
         flight.task.add_done_callback(lambda task: self._landed(key, task))
         return flight
 
@@ -80,12 +85,25 @@ class Flights(Generic[T]):
 
 
 class _Flight(Generic[T]):
-    __slots__ = ("taken", "task", "waiting")
+    """Work, and by when who began it wants it."""
 
-    def __init__(self, task: "asyncio.Task[T]") -> None:
+    __slots__ = ("latest", "taken", "task", "waiting")
+
+    def __init__(self, task: "asyncio.Task[T]", latest: float) -> None:
         self.task = task
+        self.latest = latest
         self.waiting = 0
         self.taken = False
+
+    def ended_by_another(self, latest: float) -> bool:
+        """Whether the ended work failed for who began it, and need not for one who waits until `latest`."""
+        if self.task.cancelled():
+            return True
+        error = self.task.exception()
+        if not isinstance(error, HeadraceError):
+            return False
+        # Who can't wait longer would be refused too, each after the other.
+        return error.reason == DEADLINE or (error.reason == INFEASIBLE and latest > self.latest)
 
 
 async def _run(work: Work[T]) -> T:
@@ -95,10 +113,3 @@ async def _run(work: Work[T]) -> T:
 def deadline_exceeded() -> HeadraceError:
     """The caller's time is over."""
     return HeadraceError(DEADLINE, "the deadline passed while the answer was being worked out")
-
-
-def _ended_by_another(task: "asyncio.Task[T]") -> bool:
-    if task.cancelled():
-        return True
-    error = task.exception()
-    return isinstance(error, HeadraceError) and error.reason == DEADLINE

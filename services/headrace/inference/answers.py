@@ -5,7 +5,7 @@ up; a caller opts out with the metadata `cache-control: no-store` (or no-cache).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from google.protobuf.message import Message
 from opentelemetry.trace import NoOpTracer, Tracer
@@ -115,11 +115,10 @@ class Answers:
 
     async def _found(self, cached: Cached, key: bytes, model: Model, asked: Asked, call: Call) -> Inference:
         async def compute() -> tuple[bytes, Outcome]:
-            latest = call.arrived + model.timeout_s  # others may wait longer than this caller
-            work = replace(asked.work, start_by=max(asked.work.start_by, latest))
-            model.use.enter()  # and this caller may leave before them
+            model.use.enter()  # this caller may leave before others who wait for it
             try:
-                outcome = await model.batcher.submit(work, call, latest)
+                # By its own deadline: who can wait longer begins it again (cache/flights.py).
+                outcome = await model.batcher.submit(asked.work, call, asked.deadline)
             finally:
                 model.use.leave()
             return model.encoder.encode("", outcome.answer, asked.outputs), outcome

@@ -111,12 +111,6 @@ def _queue(policy: ModelQueuePolicy) -> QueuePolicy:
     )
 
 
-def timeout_s(config: ModelConfig) -> float:
-    """How long a request may wait whose caller set no deadline, and whose priority is the default."""
-    policy = policy_of(config)
-    return policy.queues()[policy.default_level - 1].timeout_s or DEFAULT_TIMEOUT_S
-
-
 @dataclass(slots=True)  # not frozen: that would triple the time to make one, and each request makes one
 class Timing:
     """When a request is wanted: finished by `deadline`, begun by `start_by` or else delayed."""

@@ -8,7 +8,7 @@ from headrace.inference import errors
 from headrace.inference.backend import Backend
 from headrace.inference.backends.text import TextBackend
 from headrace.inference.batcher import Batch, Batcher
-from headrace.inference.batching import Timings, policy_of, timeout_s
+from headrace.inference.batching import Timings, policy_of
 from headrace.inference.config import instances_of, runs_of
 from headrace.inference.core.repository import Index
 from headrace.inference.core.runs import Runs
@@ -67,7 +67,6 @@ class Model:
     statistics: Statistics
     usage: Usage
     timings: Timings
-    timeout_s: float
     digest: str
     cacheable: bool
     lengths: Lengths | None = None
@@ -209,7 +208,6 @@ class Assembly:
             statistics,
             usage,
             Timings(name, policy),
-            timeout_s(config),
             loaded.digest,
             config.response_cache.enable,
             lengths=lengths,

@@ -125,6 +125,26 @@ async def test_the_leaders_deadline_is_not_the_followers_failure(flights: Flight
     assert (work.begun, own.begun) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("latest", "refused"), [(1004.0, True), (1005.0, True), (1006.0, False), (None, False)]
+)
+async def test_what_can_not_be_by_the_leaders_deadline_may_be_by_a_later_one(
+    flights: Flights[str], latest: float | None, *, refused: bool
+) -> None:
+    """Only who can wait longer asks again: the others would be refused too, each after the other."""
+    work, own = Work(), Work()
+    leader = asyncio.create_task(flights.share(KEY, work, 1005.0))
+    await turns()
+    follower = asyncio.create_task(flights.share(KEY, own, latest))
+    await turns()
+    work.done.set_exception(HeadraceError("DEADLINE_INFEASIBLE", "no time"))
+    own.done.set_result("answer")
+    results = await asyncio.gather(leader, follower, return_exceptions=True)
+    assert str(results[0]) == "DEADLINE_INFEASIBLE: no time"
+    assert str(results[1]) == ("DEADLINE_INFEASIBLE: no time" if refused else str(("answer", True)))
+    assert (work.begun, own.begun) == (1, 0 if refused else 1)
+
+
 async def test_work_that_is_cancelled_from_inside_is_begun_again(flights: Flights[str]) -> None:
     """A batcher that drops the leader's request must not drop the followers'."""
     work, own = Work(), Work()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.inference.batching import policy_of, timeout_s
+from headrace.inference.batching import policy_of
 from headrace.inference.config import (
     ConfigError,
     instances_of,
@@ -47,12 +47,11 @@ def test_the_signature_speaks_the_protocols_datatypes(tmp_path: Path) -> None:
 
 
 def test_defaults_are_the_specifications(tmp_path: Path) -> None:
-    """100 ms at the most, eager, 30 s for callers without a deadline, an instance a core."""
+    """100 ms at the most, eager, an instance a core."""
     plain = config(tmp_path / "m")
     assert policy_of(plain) == BatchPolicy(
         8, 0.1, eager=True, levels=(QueuePolicy(4096, allow_override=True),)
     )
-    assert timeout_s(plain) == 30.0
     assert instances_of(plain, 2) == 2
 
 
@@ -66,7 +65,7 @@ def test_the_folder_sets_its_batching(tmp_path: Path) -> None:
     assert policy_of(own) == BatchPolicy(
         8, 0.0005, eager=True, max_queue=7, preferred=(2, 4), levels=(QueuePolicy(7, 2.0),)
     )
-    assert (timeout_s(own), instances_of(own, 2)) == (2.0, 3)
+    assert instances_of(own, 2) == 3
 
 
 def test_an_operator_overrides_the_folder(tmp_path: Path) -> None:
@@ -80,7 +79,7 @@ def test_an_operator_overrides_the_folder(tmp_path: Path) -> None:
     assert policy_of(changed) == BatchPolicy(
         2, 0.00001, eager=False, max_queue=3, levels=(QueuePolicy(3, 0.05, allow_override=True),)
     )
-    assert (timeout_s(changed), instances_of(changed, 2), changed.max_batch_size) == (0.05, 4, 2)
+    assert (instances_of(changed, 2), changed.max_batch_size) == (4, 2)
 
 
 @pytest.mark.parametrize(

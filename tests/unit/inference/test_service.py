@@ -4,19 +4,21 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from headrace.cache.client import AnswerKeys
-from headrace.guard.client import Outcome
-from headrace.inference.answers import Answers, Inference
-from headrace.inference.batcher import Batcher
+from headrace.guard.client import Outcome as Ending
+from headrace.inference.answers import Answers, Inference, asked_of
+from headrace.inference.batcher import Batcher, Outcome
 from headrace.inference.batching import Timings
 from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
+from headrace.inference.execution import Work
 from headrace.inference.load import LoadMeter
 from headrace.inference.models import Model, Models
 from headrace.inference.service import InferenceService
@@ -99,7 +101,6 @@ async def replica(
         Statistics("doubling", "1", InferenceMetrics(telemetry.registry)),
         recorded,
         Timings("doubling", BatchPolicy()),
-        30.0,
         digest,
         cacheable,
     )
@@ -122,7 +123,7 @@ async def test_an_answer_tells_what_it_cost() -> None:
     assert "headrace-cache" not in told  # nobody asked a cache
     assert [event.kind for event in one.usage.events] == [UsageKind.EXECUTED]
     assert one.usage.events[0].response_bytes > 0
-    assert one.door.endings == [Outcome.SUCCESS]
+    assert one.door.endings == [Ending.SUCCESS]
 
 
 async def test_without_prices_no_cost_is_told() -> None:
@@ -147,7 +148,7 @@ async def test_a_cached_answer_is_the_computed_one() -> None:
     counts = one.model.statistics.message().inference_stats
     assert (counts.cache_miss.count, counts.cache_hit.count, counts.success.count) == (1, 1, 2)
     # A cache's answer says nothing of the model: it closes no breaker.
-    assert one.door.endings == [Outcome.SUCCESS, Outcome.IGNORED]
+    assert one.door.endings == [Ending.SUCCESS, Ending.IGNORED]
 
 
 async def test_the_near_cache_is_asked_first() -> None:
@@ -199,11 +200,27 @@ async def test_an_answer_that_tells_of_itself_is_the_same_answer() -> None:
     assert not ModelInferResponse.FromString(kept).parameters
 
 
-async def test_what_others_may_wait_for_is_not_bound_by_one_callers_deadline() -> None:
-    """One microsecond is over before the batch is cut; the cache's own waiters leave at theirs."""
+class Queue:
+    """A batcher that notes by when it is asked, and is full."""
+
+    def __init__(self) -> None:
+        self.deadlines: list[float | None] = []
+
+    async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:
+        self.deadlines.append(deadline)
+        raise HeadraceError("QUEUE_FULL", "full")
+
+
+async def test_the_queue_knows_the_deadline_of_a_request_whose_answer_is_cached() -> None:
+    """Its caller's, not the model's own: what can't be in time has to be refused at entry."""
+    queue, deadline = Queue(), CLOCK.monotonic() + 1.0
     async with replica(cacheable=True) as one:
-        values, _ = await one.infer(3.0, timeout=1)
-    assert values == [6.0, 6.0]
+        model = replace(one.model, batcher=cast(Batcher, queue))
+        call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic(), deadline)
+        answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
+        with pytest.raises(HeadraceError, match="QUEUE_FULL"):
+            await answers.answer(model, asked_of(model, request(3.0), call), call)
+    assert queue.deadlines == [deadline]
 
 
 async def test_who_shares_anothers_work_is_billed_as_that() -> None:
@@ -221,7 +238,7 @@ async def test_a_key_that_stood_for_another_request_is_refused_before_anything_i
         await one.infer(1.0, key)
         with pytest.raises(HeadraceError, match="IDEMPOTENCY_KEY_INVALID"):
             await one.infer(2.0, key)
-    assert (len(one.backend.runs), one.door.endings) == (1, [Outcome.SUCCESS])
+    assert (len(one.backend.runs), one.door.endings) == (1, [Ending.SUCCESS])
 
 
 async def test_a_refusal_costs_nothing() -> None:
@@ -246,7 +263,7 @@ async def test_the_guard_is_asked_where_no_lease_is() -> None:
     """Then the request waits for its answer, and goes on."""
     async with replica(door=Doorkeeper(asks=True)) as one:
         await one.infer()
-    assert (one.door.asked, one.door.endings) == (1, [Outcome.SUCCESS])
+    assert (one.door.asked, one.door.endings) == (1, [Ending.SUCCESS])
 
 
 async def test_a_full_outbox_refuses_before_any_work() -> None:
@@ -254,7 +271,7 @@ async def test_a_full_outbox_refuses_before_any_work() -> None:
     async with replica(usage=Recorder(room=0)) as one:
         with pytest.raises(HeadraceError, match="USAGE_OUTBOX_FULL"):
             await one.infer()
-    assert (one.backend.runs, one.door.endings) == ([], [Outcome.IGNORED])
+    assert (one.backend.runs, one.door.endings) == ([], [Ending.IGNORED])
 
 
 async def test_a_model_that_fails_is_told_to_the_guard_and_costs_the_caller_nothing() -> None:
@@ -262,7 +279,7 @@ async def test_a_model_that_fails_is_told_to_the_guard_and_costs_the_caller_noth
     async with replica() as one:
         with pytest.raises(HeadraceError, match="EXECUTION_FAILED"):
             await one.infer(-1.0)
-    assert one.door.endings == [Outcome.FAILURE]
+    assert one.door.endings == [Ending.FAILURE]
     assert [event.kind for event in one.usage.events] == [UsageKind.FAILED]
     assert one.usage.reserved == 0
 
@@ -281,7 +298,7 @@ async def test_a_caller_who_leaves_pays_for_the_work_that_it_began() -> None:
         await one.infer(2.0)
     assert [event.kind for event in one.usage.events] == [UsageKind.CANCELLED, UsageKind.EXECUTED]
     assert one.usage.events[0].cpu_ns >= 0
-    assert one.door.endings == [Outcome.IGNORED, Outcome.SUCCESS]
+    assert one.door.endings == [Ending.IGNORED, Ending.SUCCESS]
     assert one.usage.reserved == 0
 
 
