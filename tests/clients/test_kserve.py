@@ -60,6 +60,15 @@ def test_a_model_that_nobody_knows(report: dict[str, Any]) -> None:
     assert "no model 'absent'" in report["rest"]["absent"]
 
 
+def test_the_first_protocol(report: dict[str, Any], linear: Linear) -> None:
+    """Its client's default: instances and predictions, readiness, and our message for what nobody knows."""
+    first = report["first"]
+    np.testing.assert_allclose(first["answer"], linear(ROWS), rtol=1e-5, atol=1e-6)
+    assert first["ready"] is True
+    assert "no model 'absent'" in first["absent"]
+    assert first["absent_ready"] is False or "404" in first["absent_ready"]
+
+
 def test_its_dialect_of_load_and_unload(report: dict[str, Any]) -> None:
     """The messages of KServe's own proto: the name in field 1, and in the answer what became of it."""
     assert report["loaded"] == {"load": ["kserved", True], "ready": True, "unload": ["kserved", True]}

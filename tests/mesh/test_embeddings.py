@@ -136,8 +136,8 @@ def test_models_are_those_that_embed(hot_mesh: Mesh) -> None:
         assert listed["object"] == "list"
         (row,) = listed["data"]
         assert (row["id"], row["object"]) == ("minilm", "model")
-        assert client.get("/v1/models/minilm").json() == row
-        other = client.get("/v1/models/linear")
+        assert client.get("/v1/models/minilm").json() == {**row, "name": "minilm", "ready": True}
+        other = client.get("/v1/models/nope")
         assert other.status_code == 404
         assert other.json()["error"]["type"] == "not_found_error"
         assert client.get("/v1/nothing").status_code == 404

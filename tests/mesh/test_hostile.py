@@ -115,7 +115,16 @@ def test_a_hostile_message_is_refused(mesh: Mesh, what: str) -> None:
     alive(mesh)
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v2/repository/index", "/v2/models/minilm/infer"])
+OTHERS = (
+    "/v1/embeddings",
+    "/v1/models/linear:predict",
+    "/v2/models/linear/generate",
+    "/v2/repository/index",
+    "/v2/models/minilm/infer",
+)
+
+
+@pytest.mark.parametrize("path", OTHERS)
 def test_every_body_is_refused_everywhere(mesh: Mesh, path: str) -> None:
     """Addresses that read bodies of other forms refuse the same corpus."""
     with mesh.http(mesh.operator_token) as client:

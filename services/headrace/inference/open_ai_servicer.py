@@ -5,7 +5,7 @@ import asyncio
 from google.api.httpbody_pb2 import HttpBody
 
 from headrace.inference.embeddings import Wanted, described, makes_embeddings, tokens_of, wanted, written
-from headrace.inference.errors import model_not_found
+from headrace.inference.errors import model_not_ready
 from headrace.inference.models import Models
 from headrace.inference.parts import part_of, told_of
 from headrace.inference.rest_servicer import JSON, json_body
@@ -44,13 +44,18 @@ class OpenAiServicer:
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> HttpBody:
         names = {model.name for model in self._models.all() if makes_embeddings(model)}
         found = [described(self._models.find(name, "")) for name in sorted(names)]
-        return json_body({"object": "list", "data": found})
+        # OpenAI's clients read `data`; KServe's first protocol has `models` here, which are all.
+        return json_body(
+            {"object": "list", "data": found, "models": sorted({model.name for model in self._models.all()})}
+        )
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> HttpBody:
         model = self._models.find(request.model, "")
-        if not makes_embeddings(model):
-            raise model_not_found(request.model)
-        return json_body(described(model))
+        if model.runs.stalled(call.arrived):
+            raise model_not_ready(model.name, "STALLED")
+        # KServe's first protocol asks here whether any model is ready.
+        ready = {"name": model.name, "ready": True}
+        return json_body({**described(model), **ready} if makes_embeddings(model) else ready)
 
     async def _answers(self, asked: Wanted, call: Call) -> list[bytes]:
         """Of the body's requests in their order, or the first error; the others are cancelled then."""

@@ -10,25 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from headrace.inference.answers import Inference
-from headrace.inference.core.tensors import (
-    BYTES,
-    DTYPES,
-    MAX_ELEMENTS,
-    MAX_RANK,
-    join_strings,
-    split_strings,
-)
-from headrace.inference.decoder import NO_REGION, REGION, packed
+from headrace.inference.core.tensors import MAX_ELEMENTS, MAX_RANK
+from headrace.inference.decoder import NO_REGION, REGION
 from headrace.inference.errors import body_invalid, shown
-from headrace.inference.v2.grpc_service_pb2 import InferParameter, ModelInferRequest
+from headrace.inference.rest_values import Parameters, json_values, raw_of, set_parameters
+from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 
 JSON_WORDS: Mapping[type, str] = {bool: "true or false", dict: "an object"}
 LENGTH_HEADER = "inference-header-content-length"
-
-Parameters = dict[str, bool | int | float | str]
 
 
 class InputTensor(msgspec.Struct):
@@ -91,7 +82,7 @@ def parse_body(data: bytes, header_length: str) -> Asked:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise body_invalid("body", str(error)) from None
     request = ModelInferRequest(id=body.id)
-    _set_parameters(request, body.parameters)
+    set_parameters(request, body.parameters)
     position = size
     for i, tensor in enumerate(body.inputs):
         raw, position = _raw(tensor, f"inputs[{i}]", data, position)
@@ -111,21 +102,6 @@ def _add_input(request: ModelInferRequest, tensor: InputTensor, i: int) -> None:
         request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
     except (ValueError, OverflowError):
         raise body_invalid(f"inputs[{i}].shape", f"expected 64-bit sizes, got {tensor.shape}") from None
-
-
-def _set_parameters(request: ModelInferRequest, parameters: Parameters) -> None:
-    for name, value in parameters.items():
-        match value:
-            case bool():
-                request.parameters[name].CopyFrom(InferParameter(bool_param=value))
-            case int() if -(2**63) <= value < 2**63:
-                request.parameters[name].CopyFrom(InferParameter(int64_param=value))
-            case int():
-                raise body_invalid(f"parameters.{name}", "expected a 64-bit whole number")
-            case float():
-                request.parameters[name].CopyFrom(InferParameter(double_param=value))
-            case str():
-                request.parameters[name].CopyFrom(InferParameter(string_param=value))
 
 
 def _raw(tensor: InputTensor, field: str, data: bytes, position: int) -> tuple[bytes, int]:
@@ -151,30 +127,7 @@ def _from_json(tensor: InputTensor, field: str) -> bytes:
         raise body_invalid(
             f"{field}.data", f"expected {count} elements for shape {tensor.shape}, got {len(values)}"
         )
-    if tensor.datatype == BYTES:
-        if not all(isinstance(value, str) for value in values):
-            raise body_invalid(f"{field}.data", "expected strings")
-        return join_strings([value.encode() for value in values])
-    if tensor.datatype not in DTYPES:
-        raise body_invalid(
-            f"{field}.datatype", f"expected one of {[*DTYPES, BYTES]}, got {tensor.datatype!r}"
-        )
-    allowed = _allowed(tensor.datatype)
-    if not set(map(type, values)) <= allowed:
-        raise body_invalid(f"{field}.data", f"expected {tensor.datatype} values")
-    try:
-        return packed(values, tensor.datatype)
-    except (OverflowError, ValueError):
-        raise body_invalid(f"{field}.data", f"a value is out of {tensor.datatype}'s range") from None
-
-
-def _allowed(datatype: str) -> set[type]:
-    match DTYPES[datatype].kind:
-        case "b":
-            return {bool}
-        case "f":
-            return {float, int}
-    return {int}
+    return raw_of(values, tensor.datatype, field, f"{field}.data")
 
 
 def _count(shape: list[int], field: str) -> int:
@@ -227,6 +180,12 @@ class Written:
         head = b'%b,"parameters":%b}' % (self.data[: size - 1], msgspec.json.encode(parameters))
         return Written(head + self.data[size:], None if self.header_length is None else len(head))
 
+    def with_fields(self, fields: Mapping[str, int | str]) -> "Written":
+        """The same, of JSON alone, with these `fields` at the end of its object; itself for none."""
+        if not fields:
+            return self
+        return Written(b"%b,%b" % (self.data[:-1], msgspec.json.encode(fields)[1:]))
+
 
 def write_body(asked: Asked, done: Inference) -> Written:
     """The answer's body."""
@@ -241,7 +200,7 @@ def write_body(asked: Asked, done: Inference) -> Written:
             output["parameters"] = {"binary_data_size": len(value)}
             binary.append(value)
         else:
-            output["data"] = _json_values(value, spec.datatype, shape)
+            output["data"] = json_values(value, spec.datatype, shape)
         outputs.append(output)
     answer: dict[str, Any] = {
         "model_name": done.model.name,
@@ -252,15 +211,6 @@ def write_body(asked: Asked, done: Inference) -> Written:
         answer["id"] = asked.request.id
     head = msgspec.json.encode(answer)
     return Written(b"".join((head, *binary)), len(head)) if binary else Written(head)
-
-
-def _json_values(value: bytes | memoryview, datatype: str, shape: tuple[int, ...]) -> list[Any]:
-    """Row-major elements; NaN and infinities become null, since JSON has no word for them."""
-    if datatype == BYTES:
-        strings = split_strings(bytes(value), int(np.prod(shape)))
-        return [element.decode(errors="replace") for element in strings if isinstance(element, bytes)]
-    values: list[Any] = np.frombuffer(value, DTYPES[datatype]).tolist()
-    return values
 
 
 def parse_object(data: bytes, known: Mapping[str, type] | None = None) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from headrace import __version__
 from headrace.inference.control_errors import server_not_ready
 from headrace.inference.describing import metadata_of, statistics_of
 from headrace.inference.errors import model_not_ready
+from headrace.inference.generate import parse_generate, write_generated
 from headrace.inference.models import Models
 from headrace.inference.plain import plain
+from headrace.inference.predict import parse_predict, write_predictions
 from headrace.inference.rest_body import LENGTH_HEADER, as_json, parse_body, parse_object, write_body
 from headrace.inference.service import InferenceService
 from headrace.inference.servicer import EXTENSIONS, InferenceServicer
@@ -28,6 +30,7 @@ SCOPES = {
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
+EVENTS = "text/event-stream; charset=utf-8"
 
 
 class RestServicer:
@@ -81,13 +84,44 @@ class RestServicer:
         asked.request.model_version = request.model_version
         written = await self._service.infer(asked.request, call, lambda done: write_body(asked, done))
         written = written.told(told(asked.request, call.trailing))
-        # HTTP clients see no trailers: the timings leave as headers.
-        call.initial += call.trailing
-        call.trailing.clear()
+        _tell_in_headers(call)
         if written.header_length is None:
             return HttpBody(content_type=JSON, data=written.data)
         call.initial.append((LENGTH_HEADER, str(written.header_length)))
         return HttpBody(content_type=BINARY, data=written.data)
+
+    async def Predict(self, request: pb.PredictRequest, call: Call) -> HttpBody:
+        model = self._models.find(request.model_name, request.model_version)
+        asked = parse_predict(request.body.data, model.backend.signature)
+        asked.request.model_name = request.model_name
+        asked.request.model_version = request.model_version
+        written = await self._service.infer(asked.request, call, lambda done: write_predictions(asked, done))
+        written = written.told(told(asked.request, call.trailing))
+        _tell_in_headers(call)
+        return HttpBody(content_type=JSON, data=written.data)
+
+    async def Generate(self, request: pb.GenerateRequest, call: Call) -> HttpBody:
+        data = await self._generated(request.model_name, request.model_version, request.body.data, call)
+        return HttpBody(content_type=JSON, data=data)
+
+    async def GenerateStream(self, request: pb.GenerateStreamRequest, call: Call) -> HttpBody:
+        # Every model here answers once: the stream is one event, and needs no RPC that streams.
+        data = await self._generated(request.model_name, request.model_version, request.body.data, call)
+        return HttpBody(content_type=EVENTS, data=b"data: %b\n\n" % data)
+
+    async def _generated(self, name: str, version: str, body: bytes, call: Call) -> bytes:
+        asked = parse_generate(body, self._models.find(name, version).backend.signature)
+        asked.model_name, asked.model_version = name, version
+        written = await self._service.infer(asked, call, lambda done: write_generated(asked.id, done))
+        written = written.with_fields(told(asked, call.trailing))
+        _tell_in_headers(call)
+        return written.data
+
+
+def _tell_in_headers(call: Call) -> None:
+    """HTTP clients see no trailers: the timings leave as headers."""
+    call.initial += call.trailing
+    call.trailing.clear()
 
 
 def json_body(document: dict[str, Any]) -> HttpBody:

@@ -62,6 +62,27 @@ async def by_rest(job: Job, *, binary: bool) -> Job:
     return report
 
 
+async def by_first_protocol(job: Job) -> Job:
+    """Version 1 of KServe's protocol, its client's default."""
+    headers = {"authorization": "Bearer " + job["token"]}
+    url = "http://" + job["address"]
+    async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
+        answer = await client.infer(url, {"instances": job["rows"]}, "linear", headers=dict(headers))
+        report: Job = {
+            "ready": await client.is_model_ready(url, "linear", headers=headers),
+            "answer": answer["predictions"],
+        }
+        for name, call in {
+            "absent": client.infer(url, {"instances": job["rows"]}, "absent", headers=dict(headers)),
+            "absent_ready": client.is_model_ready(url, "absent", headers=headers),
+        }.items():
+            try:
+                report[name] = await call
+            except httpx.HTTPStatusError as error:
+                report[name] = str(error)
+    return report
+
+
 async def loaded(job: Job) -> Job:
     """The messages of KServe's own contract."""
     headers = (("authorization", "Bearer " + job["operator"]),)
@@ -87,6 +108,7 @@ async def main() -> None:
         "grpc": await by_grpc(job),
         "rest": await by_rest(job, binary=False),
         "rest_binary": await by_rest(job, binary=True),
+        "first": await by_first_protocol(job),
         "loaded": await loaded(job),
     }
     json.dump(report, sys.stdout)

@@ -19,7 +19,8 @@ def error_of(answer: httpx.Response) -> str:
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()
     assert list(document) == ["error"]
-    return str(document["error"])
+    assert isinstance(document["error"], str)
+    return document["error"]
 
 
 def refusing(reason: str, message: str, *, retry_after_s: float | None = None) -> Reply:
@@ -45,6 +46,12 @@ def refusing(reason: str, message: str, *, retry_after_s: float | None = None) -
         ("GET", "/v2/models/m/ready", "ModelReady"),
         ("POST", "/v2/models/m/infer", "ModelInfer"),
         ("POST", "/v2/models/m/versions/1/infer", "ModelInfer"),
+        ("POST", "/v2/models/m/generate", "Generate"),
+        ("POST", "/v2/models/m/versions/1/generate", "Generate"),
+        ("POST", "/v2/models/m/generate_stream", "GenerateStream"),
+        ("POST", "/v2/models/m/versions/1/generate_stream", "GenerateStream"),
+        ("POST", "/v1/models/m:predict", "Predict"),
+        ("POST", "/v1/models/m/versions/1:predict", "Predict"),
     ],
 )
 def test_each_rest_path_reaches_its_rpc(edge: Edge, method: str, path: str, rpc: str) -> None:
@@ -131,6 +138,8 @@ def test_a_good_answer_is_left_alone(edge: Edge) -> None:
         ("GET", "/v2/models/a%2Fb", 400, "slash"),
         ("GET", "/v2/models/a%5cb", 400, "slash"),
         ("GET", "/v2/models/../../nope", 404, "/nope"),
+        ("GET", "/v1/models/m:predict", 404, "predict"),
+        ("POST", "/v1/models/m:predict?colour=red", 400, "colour"),
     ],
 )
 def test_the_gateways_own_refusals_have_the_form(
@@ -142,6 +151,18 @@ def test_the_gateways_own_refusals_have_the_form(
     assert answer.status_code == status
     assert text in error_of(answer)
     assert edge.replica.seen == []
+
+
+def test_kserves_first_protocol_has_errors_of_its_own_form(edge: Edge) -> None:
+    """Under /v1, where other errors are OpenAI's objects: a text, whether the gateway or a replica refuses."""
+    path, large = "/v1/models/m:predict", b"x" * (edge.settings.max_rest_body_bytes + 1)
+    with edge.http() as http:
+        assert error_of(http.post(path, content=b"{}"))  # no token
+        assert error_of(http.post(path, headers=edge.bearer(), content=large))
+        edge.replica.reply = lambda _seen: refusing("FIELD_INVALID", AWKWARD)
+        answer = http.post(path, headers=edge.bearer(), content=b"{}")
+        assert (answer.status_code, error_of(answer)) == (400, AWKWARD)
+        assert "type" in http.get("/v1/models/m", headers=edge.bearer()).json()["error"]
 
 
 def test_json_is_no_way_to_a_grpc_method(edge: Edge) -> None:

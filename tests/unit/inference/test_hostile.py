@@ -14,25 +14,27 @@ from headrace.inference.config import ConfigError, check_whole, config_of_json
 from headrace.inference.core.tensors import Signature, TensorSpec
 from headrace.inference.decoder import Decoder
 from headrace.inference.embeddings import wanted
+from headrace.inference.generate import parse_generate
 from headrace.inference.models import Models
 from headrace.inference.observation import LogSettings
+from headrace.inference.predict import parse_predict
 from headrace.inference.rest_body import parse_body, parse_object
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.logs import LogSwitch
 
-DECODER = Decoder(
-    Signature(
-        "m",
-        (
-            TensorSpec("x", "FP32", (2,)),
-            TensorSpec("t", "BYTES", (-1,)),
-            TensorSpec("i", "INT64", (-1,), longest=5, within=(0, 9)),
-        ),
-        (TensorSpec("y", "FP32", (2,)),),
-        4,
-    )
+SIGNATURE = Signature(
+    "m",
+    (
+        TensorSpec("x", "FP32", (2,)),
+        TensorSpec("t", "BYTES", (-1,)),
+        TensorSpec("i", "INT64", (-1,), longest=5, within=(0, 9)),
+    ),
+    (TensorSpec("y", "FP32", (2,)),),
+    4,
 )
+ONE_INPUT = Signature("m", SIGNATURE.inputs[:1], SIGNATURE.outputs, 4)
+DECODER = Decoder(SIGNATURE)
 LONGEST = 2000
 """Characters of an error's message: it leaves in a header, of which clients take a few KiB."""
 
@@ -61,6 +63,11 @@ TENSORS = st.fixed_dictionaries(
 BODIES = st.fixed_dictionaries(
     {"inputs": st.lists(TENSORS, max_size=4) | JSON},
     optional={"id": JSON, "parameters": JSON, "outputs": JSON, "model": JSON, "input": JSON},
+)
+ROWS = st.lists(st.dictionaries(st.sampled_from(["x", "t", "i", "b64"]), JSON, max_size=3) | JSON, max_size=4)
+FORMS = st.fixed_dictionaries(
+    {},
+    optional={"instances": ROWS | JSON, "parameters": JSON, "x": JSON, "t": JSON, "i": JSON, "id": JSON},
 )
 
 
@@ -115,6 +122,19 @@ def test_any_json_is_a_body_or_refused(document: Any, length: str) -> None:
         check(read)
 
 
+@given(FORMS | BODIES | JSON)
+def test_any_json_is_a_prediction_or_refused(document: Any) -> None:
+    """In KServe's first form or in generate's; what is taken is decoded or refused."""
+    data = json.dumps(document).encode(errors="replace")
+    for signature in (SIGNATURE, ONE_INPUT):
+        decoder = Decoder(signature)
+        for read in (
+            lambda: parse_predict(data, signature).request,  # noqa: B023  # called before the next
+            lambda: parse_generate(data, signature),  # noqa: B023  # called before the next
+        ):
+            check(lambda: decoder.decode(read()), "TENSOR_INVALID")  # noqa: B023  # called before the next
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_body_or_refused(data: bytes) -> None:
     """Also those that are no text."""
@@ -123,14 +143,16 @@ def test_any_bytes_are_a_body_or_refused(data: bytes) -> None:
         lambda: parse_body(data, "3"),
         lambda: parse_object(data),
         lambda: wanted(data, Models()),
+        lambda: parse_predict(data, SIGNATURE),
+        lambda: parse_generate(data, SIGNATURE),
     ):
         check(read)
 
 
-def check(read: Callable[[], object]) -> None:
+def check(read: Callable[[], object], *others: str) -> None:
     error = refusal(read)
     if error is not None:
-        assert error.reason in ("BODY_INVALID", "SETTING_INVALID", "MODEL_NOT_FOUND")
+        assert error.reason in ("BODY_INVALID", "SETTING_INVALID", "MODEL_NOT_FOUND", *others)
         assert len(error.message) < LONGEST
 
 

@@ -1,8 +1,10 @@
 """The gateway's files, without Envoy: tests/contract/gateway runs it."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from headrace.inference.v2 import grpc_service_pb2
 from headrace.local import endpoints, gateway
 from headrace.local.access_log import BUFFER_BYTES
 from headrace.local.endpoints import GRPC, HOT
@@ -119,9 +122,24 @@ def test_the_routes_that_metering_looks_for_are_there() -> None:
     names = [route["name"] for route in routes]
     assert set(names) >= BILLED_ROUTES
     assert len(names) == len(set(names))
-    infers = ("/ModelInfer", "/CreateEmbeddings")
-    infer = {route["name"] for route in routes if route["match"].get("path", "").endswith(infers)}
-    assert infer == set(BILLED_ROUTES)
+    infers = {"ModelInfer", "CreateEmbeddings", "Predict", "Generate", "GenerateStream"}
+    contracts = (*gateway.REST, grpc_service_pb2)
+    for service in (one for file in contracts for one in file.DESCRIPTOR.services_by_name.values()):
+        for method in service.methods:
+            name = routed(routes, f"/{service.full_name}/{method.name}")
+            assert (name in BILLED_ROUTES) == (method.name in infers), (method.full_name, name)
+
+
+def routed(routes: list[dict[str, Any]], path: str) -> str:
+    """The name of the first route that matches; Envoy's regular expressions match the whole path."""
+    for route in routes:
+        match = route["match"]
+        regex = match.get("safe_regex", {}).get("regex")
+        if match.get("path") == path or (regex and re.fullmatch(regex, path)):
+            return str(route["name"])
+        if "prefix" in match and path.startswith(match["prefix"]):
+            return str(route["name"])
+    raise AssertionError(path)
 
 
 def test_who_tells_the_replicas() -> None:

@@ -67,14 +67,16 @@ class OpenAiServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """ListModels answers with the models that make embeddings.
+        """ListModels answers with the models that make embeddings as OpenAI does, and
+        with the names of all (`models`) as KServe's first protocol does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """GetModel answers with one of them.
+        """GetModel answers whether a model is ready (`name`, `ready`), as KServe's
+        first protocol does, and as OpenAI does for one that makes embeddings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

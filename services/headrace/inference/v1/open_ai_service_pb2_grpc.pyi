@@ -41,9 +41,13 @@ class OpenAiServiceStub:
     CreateEmbeddings: _grpc.UnaryUnaryMultiCallable[_open_ai_service_pb2.CreateEmbeddingsRequest, _httpbody_pb2.HttpBody]
     """CreateEmbeddings embeds texts, or arrays of tokens."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_open_ai_service_pb2.ListModelsRequest, _httpbody_pb2.HttpBody]
-    """ListModels answers with the models that make embeddings."""
+    """ListModels answers with the models that make embeddings as OpenAI does, and
+    with the names of all (`models`) as KServe's first protocol does.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_open_ai_service_pb2.GetModelRequest, _httpbody_pb2.HttpBody]
-    """GetModel answers with one of them."""
+    """GetModel answers whether a model is ready (`name`, `ready`), as KServe's
+    first protocol does, and as OpenAI does for one that makes embeddings.
+    """
 
 @_typing.type_check_only
 class OpenAiServiceAsyncStub(OpenAiServiceStub):
@@ -55,9 +59,13 @@ class OpenAiServiceAsyncStub(OpenAiServiceStub):
     CreateEmbeddings: _aio.UnaryUnaryMultiCallable[_open_ai_service_pb2.CreateEmbeddingsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """CreateEmbeddings embeds texts, or arrays of tokens."""
     ListModels: _aio.UnaryUnaryMultiCallable[_open_ai_service_pb2.ListModelsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """ListModels answers with the models that make embeddings."""
+    """ListModels answers with the models that make embeddings as OpenAI does, and
+    with the names of all (`models`) as KServe's first protocol does.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_open_ai_service_pb2.GetModelRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """GetModel answers with one of them."""
+    """GetModel answers whether a model is ready (`name`, `ready`), as KServe's
+    first protocol does, and as OpenAI does for one that makes embeddings.
+    """
 
 class OpenAiServiceServicer(metaclass=_abc_1.ABCMeta):
     """OpenAiService answers as OpenAI's API does, for models that say in their
@@ -78,7 +86,9 @@ class OpenAiServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _open_ai_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """ListModels answers with the models that make embeddings."""
+        """ListModels answers with the models that make embeddings as OpenAI does, and
+        with the names of all (`models`) as KServe's first protocol does.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -86,6 +96,8 @@ class OpenAiServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _open_ai_service_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """GetModel answers with one of them."""
+        """GetModel answers whether a model is ready (`name`, `ready`), as KServe's
+        first protocol does, and as OpenAI does for one that makes embeddings.
+        """
 
 def add_OpenAiServiceServicer_to_server(servicer: OpenAiServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -83,6 +83,21 @@ class RestServiceStub:
                 request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelInferRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.Generate = channel.unary_unary(
+                '/headrace.inference.v1.RestService/Generate',
+                request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.GenerateStream = channel.unary_unary(
+                '/headrace.inference.v1.RestService/GenerateStream',
+                request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.GenerateStreamRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.Predict = channel.unary_unary(
+                '/headrace.inference.v1.RestService/Predict',
+                request_serializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.PredictRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class RestServiceServicer:
@@ -157,6 +172,30 @@ class RestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Generate(self, request, context):
+        """Generate runs a model on a JSON object whose fields are its inputs by name,
+        and answers with one whose fields are its outputs: Triton's extension.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateStream(self, request, context):
+        """GenerateStream is Generate as server-sent events, of which there is one: no
+        model answers more than once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Predict(self, request, context):
+        """Predict runs a model on `instances` or `inputs`: the first protocol of KServe
+        and TensorFlow Serving.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -203,6 +242,21 @@ def add_RestServiceServicer_to_server(servicer, server):
             'ModelInfer': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelInfer,
                     request_deserializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelInferRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'Generate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.GenerateRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GenerateStream': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateStream,
+                    request_deserializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.GenerateStreamRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'Predict': grpc.unary_unary_rpc_method_handler(
+                    servicer.Predict,
+                    request_deserializer=headrace_dot_inference_dot_v1_dot_rest__service__pb2.PredictRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
@@ -451,6 +505,87 @@ class RestService:
             target,
             '/headrace.inference.v1.RestService/ModelInfer',
             headrace_dot_inference_dot_v1_dot_rest__service__pb2.ModelInferRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Generate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.inference.v1.RestService/Generate',
+            headrace_dot_inference_dot_v1_dot_rest__service__pb2.GenerateRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.inference.v1.RestService/GenerateStream',
+            headrace_dot_inference_dot_v1_dot_rest__service__pb2.GenerateStreamRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Predict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.inference.v1.RestService/Predict',
+            headrace_dot_inference_dot_v1_dot_rest__service__pb2.PredictRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

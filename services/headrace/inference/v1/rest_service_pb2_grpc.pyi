@@ -64,6 +64,18 @@ class RestServiceStub:
     """ModelInfer runs a model on JSON tensors, or on binary tensors behind a JSON
     header whose length the header Inference-Header-Content-Length tells.
     """
+    Generate: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.GenerateRequest, _httpbody_pb2.HttpBody]
+    """Generate runs a model on a JSON object whose fields are its inputs by name,
+    and answers with one whose fields are its outputs: Triton's extension.
+    """
+    GenerateStream: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.GenerateStreamRequest, _httpbody_pb2.HttpBody]
+    """GenerateStream is Generate as server-sent events, of which there is one: no
+    model answers more than once.
+    """
+    Predict: _grpc.UnaryUnaryMultiCallable[_rest_service_pb2.PredictRequest, _httpbody_pb2.HttpBody]
+    """Predict runs a model on `instances` or `inputs`: the first protocol of KServe
+    and TensorFlow Serving.
+    """
 
 @_typing.type_check_only
 class RestServiceAsyncStub(RestServiceStub):
@@ -96,6 +108,18 @@ class RestServiceAsyncStub(RestServiceStub):
     ModelInfer: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.ModelInferRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """ModelInfer runs a model on JSON tensors, or on binary tensors behind a JSON
     header whose length the header Inference-Header-Content-Length tells.
+    """
+    Generate: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.GenerateRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Generate runs a model on a JSON object whose fields are its inputs by name,
+    and answers with one whose fields are its outputs: Triton's extension.
+    """
+    GenerateStream: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.GenerateStreamRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """GenerateStream is Generate as server-sent events, of which there is one: no
+    model answers more than once.
+    """
+    Predict: _aio.UnaryUnaryMultiCallable[_rest_service_pb2.PredictRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Predict runs a model on `instances` or `inputs`: the first protocol of KServe
+    and TensorFlow Serving.
     """
 
 class RestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -180,6 +204,36 @@ class RestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
         """ModelInfer runs a model on JSON tensors, or on binary tensors behind a JSON
         header whose length the header Inference-Header-Content-Length tells.
+        """
+
+    @_abc_1.abstractmethod
+    def Generate(
+        self,
+        request: _rest_service_pb2.GenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Generate runs a model on a JSON object whose fields are its inputs by name,
+        and answers with one whose fields are its outputs: Triton's extension.
+        """
+
+    @_abc_1.abstractmethod
+    def GenerateStream(
+        self,
+        request: _rest_service_pb2.GenerateStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """GenerateStream is Generate as server-sent events, of which there is one: no
+        model answers more than once.
+        """
+
+    @_abc_1.abstractmethod
+    def Predict(
+        self,
+        request: _rest_service_pb2.PredictRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Predict runs a model on `instances` or `inputs`: the first protocol of KServe
+        and TensorFlow Serving.
         """
 
 def add_RestServiceServicer_to_server(servicer: RestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
