@@ -111,10 +111,14 @@ class Answers:
         near = looked_up_near(self._tracer, call, self._cached.near, key)
         if near is not None:
             return Inference(model, asked, "near", stored=near)
+        refusal = model.batcher.refuses(asked.work, call, asked.deadline)
+        if refusal is not None and not model.lookups.worth():
+            raise refusal
         return await self._found(self._cached, key, model, asked, call)
 
     async def _found(self, cached: Cached, key: bytes, model: Model, asked: Asked, call: Call) -> Inference:
         async def compute() -> tuple[bytes, Outcome]:
+            model.lookups.ended(hit=False)
             model.use.enter()  # this caller may leave before others who wait for it
             try:
                 # By its own deadline: who can wait longer begins it again (cache/flights.py).
@@ -126,6 +130,8 @@ class Answers:
         found = await cached.find(
             key, call.caller.tenant, model.name, compute, deadline=asked.deadline, span=call.span
         )
+        if found.level != "miss":
+            model.lookups.ended(hit=True)
         outcome = found.made if isinstance(found.made, Outcome) else None
         return Inference(model, asked, found.level, outcome, found.value, coalesced=found.coalesced)
 

@@ -99,6 +99,14 @@ class Batcher:
         """Who waits."""
         return self._queue.depths()
 
+    def refuses(self, work: Work, call: Call, deadline: float | None) -> HeadraceError | None:
+        """What `submit` would raise while requests are refused for their deadlines; None for nothing."""
+        now = self._clock.monotonic()
+        if not self._queue.refusing(now):
+            return None
+        refusal = self._queue.refuses(self._ticket(work, call, now, deadline))
+        return None if refusal is None else self._refused(refusal, work)
+
     async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:
         """Waits for the request's answer.
 

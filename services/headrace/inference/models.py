@@ -10,6 +10,7 @@ from headrace.inference.backends.text import TextBackend
 from headrace.inference.batcher import Batch, Batcher
 from headrace.inference.batching import Timings, policy_of
 from headrace.inference.config import instances_of, runs_of
+from headrace.inference.core.lookups import LookUps
 from headrace.inference.core.repository import Index
 from headrace.inference.core.runs import Runs
 from headrace.inference.decoder import Decoder
@@ -73,6 +74,7 @@ class Model:
     use: Use = field(default_factory=Use)
     loaded_s: int = 0
     runs: Runs = field(default_factory=Runs)
+    lookups: LookUps = field(default_factory=LookUps)
 
 
 class Models:

@@ -201,10 +201,14 @@ async def test_an_answer_that_tells_of_itself_is_the_same_answer() -> None:
 
 
 class Queue:
-    """A batcher that notes by when it is asked, and is full."""
+    """A batcher that notes by when it is asked, and is full. `refusal` is what it says before."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: HeadraceError | None = None) -> None:
         self.deadlines: list[float | None] = []
+        self.refusal = refusal
+
+    def refuses(self, work: Work, call: Call, deadline: float | None) -> HeadraceError | None:
+        return self.refusal
 
     async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:
         self.deadlines.append(deadline)
@@ -221,6 +225,22 @@ async def test_the_queue_knows_the_deadline_of_a_request_whose_answer_is_cached(
         with pytest.raises(HeadraceError, match="QUEUE_FULL"):
             await answers.answer(model, asked_of(model, request(3.0), call), call)
     assert queue.deadlines == [deadline]
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_what_would_be_refused_is_looked_up_where_answers_are_found(*, found: bool) -> None:
+    """A hit needs no model; look-ups that find nothing would take from those who are served."""
+    queue = Queue(HeadraceError("DEADLINE_INFEASIBLE", "too late"))
+    async with replica(cacheable=True) as one:
+        for _ in range(1000):
+            one.model.lookups.ended(hit=found)
+        model = replace(one.model, batcher=cast(Batcher, queue))
+        call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
+        answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
+        asked = asked_of(model, request(3.0), call)
+        with pytest.raises(HeadraceError, match="QUEUE_FULL" if found else "DEADLINE_INFEASIBLE"):
+            await answers.answer(model, asked, call)
+    assert len(one.shelf.asked) == int(found)
 
 
 async def test_who_shares_anothers_work_is_billed_as_that() -> None:

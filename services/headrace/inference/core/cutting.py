@@ -83,11 +83,21 @@ def size_for(waiting: int, largest: int, preferred: tuple[int, ...], curve: Cost
     return size
 
 
-def hopeless(item: Item, curve: CostCurve, now: float) -> bool:
-    """Whether `item` would miss its deadline even if it were executed alone now."""
+def worth(curve: CostCurve) -> int:
+    """The smallest batch whose units do not cost more than `WORTH` times the best; smaller ones are for who waits alone."""
+    spare = WORTH * curve.best_s - curve.slope_s
+    return min(curve.most, int(curve.base_s / spare) + 1) if spare > 0 else curve.most
+
+
+def hopeless(item: Item, curve: CostCurve, now: float, waiting: int) -> bool:
+    """Whether `item` would miss its deadline in a batch that is worth running, out of `waiting` rows, begun now.
+
+    What would be executed for nobody is not executed: others wait, who could be in time.
+    """
     if item.deadline is None or not curve.known:
         return False
-    return now + curve.predict(item.rows * item.length) > item.deadline
+    run = curve.predict(max(item.rows * item.length, min(waiting * item.length, worth(curve))))
+    return now + run > item.deadline
 
 
 def lateness(item: Item, curve: CostCurve, wait: float, ahead: float, max_batch_size: int) -> float:

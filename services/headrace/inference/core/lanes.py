@@ -46,6 +46,8 @@ class Item:
     """When it leaves unserved."""
     cost: float = field(init=False, default=0.0)
     """Seconds of the model that it is taken to cost."""
+    expected: float = field(init=False, default=0.0)
+    """Seconds that it was predicted to wait; 0 for one that nobody had to ask about."""
     number: int = field(init=False, default=0)
     lane: Any = field(init=False, default=None)
     """Where it waits; None when it does not."""

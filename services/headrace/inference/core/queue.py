@@ -14,20 +14,20 @@ the shell (`batcher.py`) does it. What goes before what, and the module that has
 8. preferred sizes decide between sizes that cost the same (`cutting.py`).
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Generic, TypeVar
 
-from headrace.inference.core.costs import CostCurve
 from headrace.inference.core.cutting import Cut, Filling, Refusal, Taken, hopeless, lateness, size_for
+from headrace.inference.core.forecast import Forecast
 from headrace.inference.core.lanes import Item, Lane, Shelf
 from headrace.inference.core.levels import Depth, Level, levels_of
+from headrace.inference.core.places import Places
 from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.core.turns import Turns
-from headrace.inference.core.windows import Group
 
-LANES_KEPT = 1024
-"""Lanes, and the shapes behind them, that are remembered although nobody waits there."""
+REFUSING_S = 1.0
+"""So long after a refusal for its deadline another is likely."""
 
 T = TypeVar("T", bound=Item)
 
@@ -43,24 +43,25 @@ class BatchQueue(Generic[T]):
     ) -> None:
         self.policy = policy
         self._instances = instances
-        self._weights = weights or {}
         self.levels: list[Level[T]] = levels_of(policy)
-        self.groups: dict[Hashable, Group[T]] = {}
+        places: Places[T] = Places(self.levels, weights or {})
+        self._places = places
+        self._lanes = places.lanes
+        self.groups = places.groups
         self._several = len(self.levels) > 1
-        self._lanes: dict[Hashable, Lane[T]] = {}
         self._turns: Turns[T] = Turns(policy, self.levels, self.groups, self._lanes)
-        self._lanes_kept = LANES_KEPT
         self._size = 0
         self._backlog = 0.0
         self._numbers = 0
         self._running: dict[int, float] = {}
+        self._forecast = Forecast()
+        self._refused_at = -inf
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[T]:
-        for lane in self._lanes.values():
-            yield from lane.items()
+        return iter(self._places)
 
     def remembered(self) -> int:
         """Lanes and accounts that are kept, also of those who do not wait now."""
@@ -72,25 +73,21 @@ class BatchQueue(Generic[T]):
 
     def offer(self, item: T) -> Refusal | None:
         """Lets `item` wait from its arrival on; None unless it may not."""
-        lane = self._lanes.get((item.level, item.tenant, item.bucket, item.length_class))
-        if lane is None:
-            lane = self._open(item, next(one for one in self.levels if one.rank == item.level))
-        level, curve = lane.level, lane.curve
-        if level.waiting >= level.policy.max_queue:
-            return Refusal(full=True, retry_after_s=1.0)
-        due = item.start_by
-        if item.deadline is not None and item.deadline < due:
-            due = item.deadline
-        item.due = due
-        item.cost = curve.unit_s * item.rows * item.length
-        # Whatever waits and runs is done by then: the usual request need not be looked at closely.
-        calm = 3 * (self._backlog + curve.full_s)
-        if curve.known and due - item.arrived < calm:
-            late = self._too_late(lane, item)
-            if late > 0:
-                return Refusal(full=False, retry_after_s=late)
-        self._insert(lane, item)
-        return None
+        lane = self._places.lane(item)
+        refusal = self._judged(lane, item)
+        if refusal is None:
+            self._insert(lane, item)
+        elif not refusal.full:
+            self._refused_at = item.arrived
+        return refusal
+
+    def refusing(self, now: float) -> bool:
+        """Whether somebody was refused for a deadline just before."""
+        return now - self._refused_at <= REFUSING_S
+
+    def refuses(self, item: T) -> Refusal | None:
+        """What `offer` would say; `item` does not wait."""
+        return self._judged(self._places.lane(item), item)
 
     def withdraw(self, item: T) -> bool:
         """Removes a request that nobody waits for; False when it no longer waits."""
@@ -148,25 +145,22 @@ class BatchQueue(Generic[T]):
         """When a patient model's next batch is to be cut, for an instance that stays idle until then."""
         return self._turns.next_ripe() if self._size else None
 
-    def _open(self, item: T, level: Level[T]) -> Lane[T]:
-        if len(self._lanes) >= self._lanes_kept:
-            self._tidy()
-        group = self.groups.get(item.bucket)
-        if group is None:
-            group = self.groups[item.bucket] = Group(CostCurve())
-        lane = level.lane(item, self._weights.get(item.tenant, 1.0), group)
-        self._lanes[level.rank, item.tenant, item.bucket, item.length_class] = lane
-        return lane
-
-    def _tidy(self) -> None:
-        for key in [key for key, lane in self._lanes.items() if lane.head() is None]:
-            del self._lanes[key]
-        self._lanes_kept = 2 * len(self._lanes) + LANES_KEPT
-        for level in self.levels:
-            level.tidy()
-        if len(self.groups) > LANES_KEPT // 4:
-            for bucket in [bucket for bucket, group in self.groups.items() if not group.rows]:
-                del self.groups[bucket]
+    def _judged(self, lane: Lane[T], item: T) -> Refusal | None:
+        level, curve = lane.level, lane.curve
+        if level.waiting >= level.policy.max_queue:
+            return Refusal(full=True, retry_after_s=1.0)
+        due = item.start_by
+        if item.deadline is not None and item.deadline < due:
+            due = item.deadline
+        item.due = due
+        item.cost = curve.unit_s * item.rows * item.length
+        # Whatever waits and runs is done by then: the usual request need not be looked at closely.
+        calm = 3 * self._forecast.factor * (self._backlog + curve.full_s)
+        if curve.known and due - item.arrived < calm:
+            late = self._too_late(lane, item)
+            if late > 0:
+                return Refusal(full=False, retry_after_s=late)
+        return None
 
     def _insert(self, lane: Lane[T], item: T) -> None:
         self._numbers = item.number = self._numbers + 1
@@ -203,10 +197,14 @@ class BatchQueue(Generic[T]):
 
     def _lost(self, item: T, now: float) -> bool:
         # The last one that waits is tried all the same: a model that became quicker is found out so.
-        return self._size > 1 and hopeless(item, item.lane.curve, now)
+        if self._size < 2:
+            return False
+        lane = item.lane
+        return hopeless(item, lane.curve, now, lane.group.rows)
 
     def _late(self, item: T, now: float, late: list[T]) -> None:
         level = item.lane.level
+        self._forecast.missed(item.expected, now - item.arrived)
         self._leave(item.lane, item)
         delayed = level.delayed
         ended = item.start_by > now or (item.deadline is not None and item.deadline <= now)
@@ -216,7 +214,7 @@ class BatchQueue(Generic[T]):
         item.delays = False
         item.due = inf if item.deadline is None else item.deadline
         key = (delayed.rank, item.tenant, item.bucket, item.length_class)
-        self._insert(self._lanes.get(key) or self._open(item, delayed), item)
+        self._insert(self._lanes.get(key) or self._places.open(item, delayed), item)
 
     def _too_late(self, lane: Lane[T], item: T) -> float:
         """By how much the request would miss its time if it waited; nothing of this holds for an idle model."""
@@ -227,7 +225,8 @@ class BatchQueue(Generic[T]):
         if self._several:
             ahead += sum(level.backlog for level in self.levels if level.rank < lane.level.rank)
         soonest = 0.0 if idle else max(0.0, min(self._running.values()) - item.arrived)
-        wait = ahead / self._instances + soonest
+        item.expected = ahead / self._instances + soonest
+        wait = item.expected * self._forecast.factor
         return lateness(item, lane.curve, wait, ahead, self.policy.max_batch_size)
 
     def _cut(self, leader: T, now: float, why: str, late: list[T]) -> Cut[T]:
@@ -235,6 +234,7 @@ class BatchQueue(Generic[T]):
         policy, curve, waiting = self.policy, lane.curve, lane.group.rows
         lane.out(leader)
         self._served(lane, 1, leader.rows, leader.cost)
+        self._forecast.served(leader.expected, now - leader.arrived)
         if waiting == leader.rows:
             cells = leader.rows * leader.length
             full = leader.rows >= policy.max_batch_size

@@ -126,3 +126,28 @@ def test_who_can_not_be_in_time_any_more_gives_way() -> None:
     cut = alone.take(AT).cut
     assert cut is not None
     assert cut.items == [last]
+
+
+def test_nobody_is_executed_in_a_batch_that_ends_too_late() -> None:
+    """Alone it would be in time; but alone it costs the others too much, and with them it is computed for nobody."""
+    queue = taught(filled(BatchPolicy(max_batch_size=8)), 0.100, 0.010)
+    late = item(AT, deadline=AT + 0.120)
+    for one in (late, *(item(AT, deadline=AT + 9.0) for _ in range(16))):
+        assert queue.offer(one) is None
+    taken = queue.take(AT)
+    assert taken.expired == [late]
+    assert taken.cut is not None
+    assert taken.cut.rows == 8
+
+
+def test_what_would_be_refused_can_be_asked_before() -> None:
+    """Only after a refusal, for a second; and who asks does not wait."""
+    queue = busy()
+    assert not queue.refusing(AT)
+    admitted(queue, 0.200)
+    assert queue.refusing(AT + 1.0)
+    assert not queue.refusing(AT + 1.1)
+    waiting = len(queue)
+    assert queue.refuses(item(AT, deadline=AT + 0.200)) is not None
+    assert queue.refuses(item(AT, deadline=AT + 9.0)) is None
+    assert len(queue) == waiting

@@ -15,11 +15,13 @@ SECONDS = 30.0
 
 
 class Model:
-    """One instance; a batch takes base_s + slope_s x rows, give or take 20 %."""
+    """One instance; a batch takes base_s + slope_s x rows, give or take 20 %, and `pause_s` until the next begins."""
 
-    def __init__(self, base_s: float, slope_s: float, deadline_s: float, seed: int = 3) -> None:
+    def __init__(
+        self, base_s: float, slope_s: float, deadline_s: float, seed: int = 3, pause_s: float = 0.0
+    ) -> None:
         self.random = Random(seed)  # a test's, not a secret
-        self.base_s, self.slope_s, self.deadline_s = base_s, slope_s, deadline_s
+        self.base_s, self.slope_s, self.deadline_s, self.pause_s = base_s, slope_s, deadline_s, pause_s
         self.queue: BatchQueue[Item] = BatchQueue(BatchPolicy(max_batch_size=ROWS))
         self.running: tuple[float, float, Cut[Item]] | None = None
         self.in_time = self.computed = self.refused = 0
@@ -37,12 +39,12 @@ class Model:
 
     def until(self, now: float) -> None:
         while self.running is not None and self.running[0] <= now:
-            ends, took, cut = self.running
-            self.running = None
+            free, took, cut = self.running
+            ends, self.running = free - self.pause_s, None
             self.computed += cut.rows
             self.in_time += sum(one.deadline is not None and ends <= one.deadline for one in cut.items)
             self.queue.completed(cut, took)
-            self.begin(ends)
+            self.begin(free)
 
     def begin(self, now: float) -> None:
         self.queue.expire(now)
@@ -51,7 +53,7 @@ class Model:
         cut = self.queue.take(now).cut
         if cut is not None:
             took = (self.base_s + self.slope_s * cut.rows) * self.random.uniform(0.8, 1.2)
-            self.running = now + took, took, cut
+            self.running = now + took + self.pause_s, took, cut
 
 
 @pytest.mark.parametrize(("base_s", "slope_s"), [(0.100, 0.0), (0.020, 0.010), (0.002, 0.012)])
@@ -64,3 +66,11 @@ def test_goodput_holds_at_three_times_capacity(base_s: float, slope_s: float, de
     assert goodput >= 0.8 * peak
     assert model.in_time >= 0.9 * model.computed
     assert model.refused > 0
+
+
+def test_what_lies_between_batches_is_learned() -> None:
+    """As much as the batches take, and in no curve: what is executed is in time all the same."""
+    model = Model(0.020, 0.010, 1.5, pause_s=0.1)
+    capacity = ROWS / 0.2
+    assert model.offered(3 * capacity) >= 0.8 * capacity
+    assert model.in_time >= 0.9 * model.computed
