@@ -22,7 +22,7 @@ from headrace.runtime.loops import looping
 
 log = structlog.get_logger(__name__)
 
-LOOK_S = 0.2
+LOOK_S = 0.5
 WAIT_S = 60.0
 """How long a caller waits for the other replicas; they do it all the same when they can."""
 

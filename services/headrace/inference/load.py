@@ -21,6 +21,8 @@ FORMAT_HEADER = "endpoint-load-metrics-format"
 TRAILER, BINARY_TRAILER = "endpoint-load-metrics", "endpoint-load-metrics-bin"
 
 READ_S = 0.25
+MEMORY_S = 1.0
+"""Memory is read no more often: a file, and a thread to read it in."""
 REQUEST_SPAN_S = 1.0
 """The time that a report with an answer covers."""
 
@@ -52,6 +54,8 @@ class LoadMeter:
         self._clock = clock
         self._readings = LoadReadings(machine.cores())
         self._with_answers: dict[str, tuple[str, str]] = {}
+        self._memory = 0.0
+        self._memory_due = 0.0
 
     def report(self, span_s: float) -> OrcaLoadReport | None:
         """The load over the last `span_s`; None in the first moments."""
@@ -72,7 +76,10 @@ class LoadMeter:
 
     async def read(self) -> None:
         """One reading. Files are read in a thread, counters on the loop that counts."""
-        memory = await asyncio.to_thread(self._machine.memory)
+        now = self._clock.monotonic()
+        if now >= self._memory_due:
+            self._memory_due = now + MEMORY_S
+            self._memory = await asyncio.to_thread(self._machine.memory)
         answered, answered_s, failed, waiting, working = 0, 0.0, 0, 0, False
         for statistics in self._models.counted():
             requests = statistics.requests
@@ -91,7 +98,7 @@ class LoadMeter:
                 failed,
                 waiting,
                 working,
-                memory,
+                self._memory,
             )
         )
         if report := self.report(REQUEST_SPAN_S):

@@ -10,6 +10,7 @@ from headrace.local.errors import StartFault
 from headrace.local.report import LineReport
 from headrace.local.settings import LocalSettings
 from headrace.local.shutdown import Shutdown
+from headrace.runtime.grpc_core import settle
 from headrace.runtime.lifecycle import log_as_json
 from headrace.runtime.settings import SettingsError
 
@@ -35,6 +36,7 @@ async def main(settings: LocalSettings, report: LineReport) -> int:
 
 if __name__ == "__main__":
     log_as_json("supervisor")
+    settle(os.environ)
     try:
         found = LocalSettings.read(os.environ)  # the one place where it is read
     except SettingsError as error:

@@ -30,7 +30,8 @@ class Patience:
     # A process that answers no health check for this long is killed: it hangs.
     silence_s: float = 30.0
     starting_interval_s: float = 0.05
-    interval_s: float = 1.0
+    # Its end is known at once; this finds one that lives and does not answer.
+    interval_s: float = 2.0
 
 
 Launch = Callable[[Spec], Awaitable[Running]]

@@ -40,6 +40,8 @@ def valkey_config(port: int, directory: Path, acl_file: Path, memory_bytes: int 
         f"maxmemory {memory_bytes}",
         "maxmemory-policy allkeys-lfu",
         "maxclients 256",
+        # Its housekeeping; what has expired is not served in any case.
+        "hz 2",
         "tcp-keepalive 60",
         "loglevel notice",
     ]

@@ -14,6 +14,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, start_http_server
 
+from headrace.runtime.grpc_core import settle
 from headrace.runtime.server import ListenError
 from headrace.runtime.settings import SettingsError
 from headrace.runtime.start import StartFailed
@@ -34,6 +35,7 @@ def run(
     (each mistake is a line on stderr).
     """
     log_as_json(service)
+    settle(os.environ)
     try:
         # A file that a setting names is read by `build`.
         uvloop.run(_until_stopped(build(read(os.environ))))
