@@ -60,7 +60,7 @@ demo: install ## a tour that ends by itself: up, gRPC, REST, a trace, down
 	@HEADRACE=$(BIN)/headrace bash tools/demo.sh
 
 test: $(VENV)/.dev $(VENV)/.models ## every test that takes seconds
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-torch: $(VENV)/.torch $(VENV)/.models ## the demo model against torch (a large download)
 	@$(BIN)/python -m pytest -m torch $(ARGS)

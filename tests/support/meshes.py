@@ -5,7 +5,7 @@ every test down.
 """
 
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,9 @@ class Meshes:
     def __init__(self, models: Path) -> None:
         self._models = models
         self._running: OrderedDict[str, Running] = OrderedDict()
+        # The end of a mesh is mostly waiting: nobody waits for it.
+        self._threads = ThreadPoolExecutor(BESIDE_EACH_OTHER)
+        self._ends: list[Future[None]] = []
 
     def __enter__(self) -> "Meshes":
         return self
@@ -32,16 +35,18 @@ class Meshes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # At the same time: the end of each is mostly waiting.
-        with ThreadPoolExecutor(BESIDE_EACH_OTHER) as threads:
-            list(threads.map(_end, self._running.values()))
+        with self._threads:
+            self._ends += [self._threads.submit(_end, one) for one in self._running.values()]
+        for ended in self._ends:
+            ended.result()
 
     def get(self, options: MeshOptions) -> Mesh:
         """The mesh with these options, and with the models that were built before."""
         key = repr(options)
         if key not in self._running:
             if len(self._running) >= BESIDE_EACH_OTHER:
-                _end(self._running.popitem(last=False)[1])
+                _, oldest = self._running.popitem(last=False)
+                self._ends.append(self._threads.submit(_end, oldest))
             one = running_mesh(replace(options, models_from=self._models))
             self._running[key] = (one, one.__enter__())
         self._running.move_to_end(key)

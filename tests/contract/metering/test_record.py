@@ -97,7 +97,7 @@ async def test_recording_is_an_operators_matter(
         (token("infer observe"), grpc.StatusCode.PERMISSION_DENIED),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await answers(tcp, request(1), credentials=credentials)
+            await answers(tcp, credentials=credentials)
         assert error.value.code() is code
     _, stored = await answers(tcp, request(1), credentials=token("operate"))
     assert stored.acknowledged_sequence == 1

@@ -184,6 +184,6 @@ def test_doctor_names_a_bad_file(tmp_path: Path) -> None:
     done = headrace("doctor", "--json", cwd=tmp_path)
     document = json.loads(done.stdout)
     assert (done.returncode, document["ok"]) == (1, False)
-    (found,) = [check for check in document["checks"] if check["verdict"] == "failed"]
-    assert found["check"] == "configuration"
+    (found,) = [check for check in document["checks"] if check["check"] == "configuration"]
+    assert found["verdict"] == "failed"
     assert found["fix"] == "run `headrace config check --config headrace.yaml`"

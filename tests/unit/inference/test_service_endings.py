@@ -12,8 +12,8 @@ import pytest
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import ANONYMOUS, Call
 from tests.fakes.neighbours import Recorder
+from tests.fakes.replica import CLOCK, Replica, encoded, replica, request
 from tests.support.waiting import aeventually
-from tests.unit.inference.test_service import CLOCK, Replica, encoded, replica, request
 
 Ending = Callable[[Replica, threading.Event], Awaitable[int]]
 """Has requests end in one way; returns how many of them were admitted."""
