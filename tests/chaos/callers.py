@@ -68,11 +68,12 @@ Send = Callable[[Sending], Callable[[], Ending]]
 def by_grpc(mesh: Mesh, history: History, *, patient: bool) -> Iterator[Send]:
     """A connection, that is tried again soon after it is lost; no call is sent twice.
 
-    Who is `patient` waits while there is none, others are refused.
+    Who is `patient` waits while there is none, others are refused. A call that has not left
+    when its connection is ended goes on the next one for the patient, as gRPC does by itself.
     """
     options = [
         ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_retries", 0),
+        ("grpc.enable_retries", int(patient)),
         ("grpc.initial_reconnect_backoff_ms", _AGAIN_MS),
         ("grpc.min_reconnect_backoff_ms", _AGAIN_MS),
         ("grpc.max_reconnect_backoff_ms", _AGAIN_MS),

@@ -36,7 +36,7 @@ CONTRACTS = (
     health_pb2,
 )
 REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-REFUSED_WITHIN_S = 10.0
+REFUSED_WITHIN_S = 4.0
 """A refusal comes at once; a stream that is let in says nothing for as long as it is waited for."""
 
 ABSENT = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND}

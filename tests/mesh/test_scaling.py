@@ -115,7 +115,7 @@ async def test_a_replica_that_does_not_report_keeps_all(pinned: Mesh) -> None:
     with stopped(pid):
         await scaled(pinned, "auto")
         pool = await pool_that(pinned, lambda pool: pool["last_decision"]["cause"] == "no_data", REPLICA_S)
-        await asyncio.sleep(8.0)  # longer than the window and the cooldown together
+        await asyncio.sleep(5.5)  # longer than the window and the cooldown together
         pool = await pool_that(pinned, lambda pool: True, REPLICA_S)
         assert (pool["desired"], pool["last_decision"]["cause"]) == (2, "no_data")
         assert "inference-1" in pool["last_decision"]["stale"]

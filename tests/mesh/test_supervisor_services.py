@@ -113,8 +113,12 @@ def _all_billed(place: Place, requests: int) -> Any:
 
 @pytest.mark.chaos
 def test_down_sweeps(place: Place) -> None:
-    """`down` sends what a dead replica left before metering goes: no outbox is left."""
+    """`down` sends what a dead replica left before metering goes: no outbox is left.
+
+    The next `up` finds the cache's key and Valkey's password: what another Redis holds stays readable.
+    """
     place.up()
+    secrets = place.state.cache_key.read_bytes(), place.state.valkey_password.read_bytes()
     metering, replica = place.pid("metering"), place.pid("inference-0")
     with ExitStack() as stack, held(metering):
         infer(place)
@@ -125,6 +129,7 @@ def test_down_sweeps(place: Place) -> None:
     place.up()
     (row,) = place.ask("cost")["rows"]
     assert row["requests"] == 1
+    assert (place.state.cache_key.read_bytes(), place.state.valkey_password.read_bytes()) == secrets
 
 
 def test_revoked_token(place: Place) -> None:
@@ -145,12 +150,3 @@ def test_revoked_token(place: Place) -> None:
     assert [jti for jti, when in listed.items() if when] == [made["id"]]
     place.state.demo_token.write_text(demo)
     assert infer(place)["outputs"]
-
-
-def test_secrets_last(place: Place) -> None:
-    """A second start finds the cache's key and Valkey's password: what another Redis holds stays readable."""
-    place.up()
-    before = place.state.cache_key.read_bytes(), place.state.valkey_password.read_bytes()
-    place.down()
-    place.up()
-    assert (place.state.cache_key.read_bytes(), place.state.valkey_password.read_bytes()) == before

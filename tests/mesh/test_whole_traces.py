@@ -1,4 +1,4 @@
-"""A thousand sampled requests of every kind and ending: each trace whole, and exactly those that the ratio names."""
+"""Hundreds of sampled requests, in the long form a thousand, of every kind and ending: each trace whole, and exactly those that the ratio names."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +33,8 @@ QUARTER = MeshOptions(
     # insight keeps 50 traces a second by itself; here all of them are looked for.
     env={"HEADRACE_INSIGHT_TRACE_RATE": "1000000", "HEADRACE_INSIGHT_TRACE_BURST": "1000000"},
 )
-ROUNDS = 420
-"""Of ten requests each, a quarter of them sampled: 1,050 on the average."""
+ROUNDS, FULL = 120, 420
+"""Of ten requests each, a quarter of them sampled: 300 and 1,050 on the average."""
 THREADS = 8
 STORED_WITHIN_S = 60.0
 WHOLE = 0.999
@@ -64,10 +64,10 @@ def quarter(mesh_of: MeshOf) -> Mesh:
     return mesh_of(QUARTER)
 
 
-@pytest.fixture(scope="module")
-def sent(quarter: Mesh) -> list[Sent]:
+@pytest.fixture(scope="module", params=[ROUNDS, pytest.param(FULL, marks=pytest.mark.slow)])
+def sent(request: pytest.FixtureRequest, quarter: Mesh) -> list[Sent]:
     """Everything that was sent, once all of it has ended."""
-    shares = [range(place, ROUNDS, THREADS) for place in range(THREADS)]
+    shares = [range(place, request.param, THREADS) for place in range(THREADS)]
     with ThreadPoolExecutor(THREADS) as threads:
         return [one for some in threads.map(partial(_all, quarter), shares) for one in some]
 
@@ -88,9 +88,9 @@ def stored(quarter: Mesh, sent: list[Sent]) -> Mapping[str, Trace]:
 
 
 def test_every_sampled_trace_is_whole(sent: list[Sent], stored: Mapping[str, Trace]) -> None:
-    """One root, the gateway's; no span without its parent; the replica's span in it. Of a thousand and more."""
+    """One root, the gateway's; no span without its parent; the replica's span in it. Of a thousand and more in the long form."""
     named = [one for one in sent if one.named]
-    assert len(named) >= 900
+    assert len(named) >= len(sent) / 5
     broken = {one.trace_id: fault for one in named if (fault := _fault(one, stored[one.trace_id]))}
     assert len(broken) <= len(named) * (1 - WHOLE), broken
     assert not [fault for fault in broken.values() if fault.startswith("orphan")], broken
@@ -102,7 +102,7 @@ def test_the_rule_decides_what_is_sampled(sent: list[Sent], stored: Mapping[str,
     """About a quarter, and of all requests exactly those whose identifier says so, a client's own flag or not."""
     assert {one.trace_id for one in sent if one.named} == set(stored)
     own = [one for one in sent if not one.parent]
-    assert 0.2 < sum(one.named for one in own) / len(own) < 0.3
+    assert 0.15 < sum(one.named for one in own) / len(own) < 0.35
 
 
 def test_every_part_of_the_mesh_is_in_some_trace(stored: Mapping[str, Trace]) -> None:

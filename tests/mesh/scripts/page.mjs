@@ -51,7 +51,7 @@ seen.address = tab.url();
 
 // Figures change: the mesh is asked meanwhile.
 const row = (name) => [...document.querySelectorAll("[aria-label=Models] tbody tr")].find((one) => one.firstChild.textContent === name);
-await tab.waitForFunction(`parseFloat((${row})(${JSON.stringify(model)})?.children[1].textContent) > 0`, { timeout: 30_000 });
+await tab.waitForFunction(`parseFloat((${row})(${JSON.stringify(model)})?.children[1].textContent) > 0`, { timeout: 90_000 });
 seen.rate = await tab.evaluate(`(${row})(${JSON.stringify(model)}).children[1].textContent`);
 seen.live = await text("#pulse");
 await shot("light");
@@ -64,7 +64,7 @@ await tab.setViewport({ width: 1280, height: 900 });
 await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
 
 // A hostile name is shown as it is.
-await tab.waitForFunction((name) => [...document.querySelectorAll(".traces a")].some((one) => one.textContent === name), { timeout: 30_000 }, hostile);
+await tab.waitForFunction((name) => [...document.querySelectorAll(".traces a")].some((one) => one.textContent === name), { timeout: 90_000 }, hostile);
 seen.hostile = await tab.evaluate(() => ({ title: document.title, images: document.images.length, scripts: document.scripts.length }));
 
 // The keyboard alone finds a trace of the model, opens it, and walks its spans.
@@ -73,7 +73,7 @@ await tab.keyboard.type(model);
 await tab.waitForFunction((name) => {
   const names = [...document.querySelectorAll(".traces a")].map((one) => one.textContent);
   return names.length > 0 && names.every((one) => one === name);
-}, { timeout: 30_000 }, model);
+}, { timeout: 90_000 }, model);
 await tabTo((now) => now.href.includes("/traces/"));
 await tab.keyboard.press("Enter");
 await tab.waitForSelector("[role=treeitem]");
