@@ -17,6 +17,7 @@ from headrace.inference.backend import Backend
 from headrace.inference.batch import Batch, Job, Outcome, Ticket, executed
 from headrace.inference.core.costs import CostCurve
 from headrace.inference.core.cutting import Refusal
+from headrace.inference.core.gathering import Gathering
 from headrace.inference.core.history import History
 from headrace.inference.core.levels import Depth
 from headrace.inference.core.order import OutputOrder
@@ -70,6 +71,7 @@ class Batcher:
         self.instances = self._idle = instances
         self._free_since = clock.monotonic()
         self._pump_due = False
+        self._gathering = Gathering(policy.max_batch_size)
         self._delay: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
@@ -184,7 +186,14 @@ class Batcher:
         # Once per turn of the loop: requests that were read together are cut together.
         if not self._pump_due and self._idle:
             self._pump_due = True
-            self._loop.call_soon(self._pump)
+            self._gathering.begin()
+            self._loop.call_soon(self._gather)
+
+    def _gather(self) -> None:
+        if self._gathering.more(len(self._queue)):
+            self._loop.call_soon(self._gather)
+        else:
+            self._pump()
 
     def _pump(self) -> None:
         self._pump_due = False
@@ -238,8 +247,10 @@ class Batcher:
         self._idle += 1
         done = batch.executed
         self._queue.completed(batch.cut, batch.seconds)
+        if done.runs:
+            self._gathering.took((done.ended_ns - done.started_ns) * 1e-9)
         if len(self._queue):
-            self._pump()
+            self._pump_soon() if self._gathering.quick else self._pump()
         if batch.tickets:
             self._observe(batch)
             failed = done.answers.count(None)
