@@ -82,8 +82,10 @@ def up(request: Request, environ: Mapping[str, str], output: Output) -> None:
         _interrupted(process, output)
         if not ready:
             raise
-    except BaseException:
-        process.send_signal(signal.SIGTERM)
+    except BaseException as error:
+        # Whoever reads what we print may leave (`| head`): a mesh that is on its own stays.
+        if not (ready and request.detach and isinstance(error, BrokenPipeError)):
+            process.send_signal(signal.SIGTERM)
         raise
 
 
