@@ -10,7 +10,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,22 +29,55 @@ from bench.peers.serving import PeerFailed
 from bench.scale import scale
 
 RESULTS = Path(__file__).with_name("results")
-ROWS = (
-    "start",
-    "linear",
-    "alone",
-    "hits",
-    "everything",
-    "latency",
-    "minilm",
-    "lengths",
-    "users",
-    "overload",
-    "peers",
-    "scale",
-    "ingest",
-    "lease",
-)
+ALONE_TOO = ", gateway and inference alone"
+
+
+def _alone(folder: Path, effort: Effort) -> list[Figure]:
+    with running(folder / "a", ALONE) as mesh:
+        with edge.echo(mesh, folder / "e") as echo:
+            linear = measure.linear(mesh, echo, effort, ALONE_TOO)
+        return [linear, measure.minilm(mesh, effort, folder, ALONE_TOO)]
+
+
+def _linear(mesh: Mesh, folder: Path, effort: Effort) -> list[Figure]:
+    with edge.echo(mesh, folder / "echo") as echo:
+        figures = [measure.linear(mesh, echo, effort)]
+    with edge.c_server(mesh, folder / "c") as c_server:
+        return [*figures, measure.ceiling(mesh, c_server, effort)]
+
+
+def _hits(mesh: Mesh, folder: Path, effort: Effort) -> list[Figure]:
+    with edge.c_server(mesh, folder / "h") as c_server:
+        return [measure.hits(mesh, c_server, effort)]
+
+
+def _everything(mesh: Mesh, folder: Path, effort: Effort) -> list[Figure]:
+    with running(folder / "o", OFF) as off:
+        return [measure.everything(mesh, off, effort)]
+
+
+WITHOUT_IT: Mapping[str, Callable[[Path, Effort], list[Figure]]] = {
+    "ingest": lambda folder, effort: [ingest(folder / "i", effort)],
+    "lease": lambda folder, effort: [lease.check(folder / "l", effort)],
+    "alone": _alone,
+}
+"""Rows that the mesh is not measured by: it does not run beside them."""
+
+OF_THE_MESH: Mapping[str, Callable[[Mesh, Path, Effort], list[Figure]]] = {
+    "linear": _linear,
+    "hits": _hits,
+    "everything": _everything,
+    "peers": serving.compared,
+    "latency": lambda mesh, _folder, effort: [measure.latency(mesh, effort)],
+    "minilm": lambda mesh, folder, effort: [measure.minilm(mesh, effort, folder)],
+    "lengths": lambda mesh, folder, effort: [lengths.mixed(mesh, effort, folder)],
+    "scale": lambda mesh, _folder, _effort: scale(mesh),
+    "users": lambda mesh, folder, _effort: stress.users(mesh, folder),
+    "overload": lambda mesh, folder, _effort: stress.overload(mesh, folder),
+}
+
+START = "start"
+ROWS = (*WITHOUT_IT, START, *OF_THE_MESH)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,7 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     # In /tmp because paths of Unix sockets are short.
     with tempfile.TemporaryDirectory(prefix="hb-", dir="/tmp") as folder:
         try:
-            figures = _figures(Path(folder), options.only.split(","), Effort(options.rounds, options.seconds))
+            figures = _figures(
+                Path(folder), set(options.only.split(",")), Effort(options.rounds, options.seconds)
+            )
         except (CallFailed, FloorFailed, LoadFailed, MeshFailed, PeerFailed, RunVoid) as void:
             print(f"bench: void: {void}", file=sys.stderr)
             return 1
@@ -78,71 +113,30 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _figures(folder: Path, rows: Sequence[str], effort: Effort) -> list[Figure]:
+def _figures(folder: Path, rows: Set[str], effort: Effort) -> list[Figure]:
     figures = []
-    if "ingest" in rows:
-        _say("ledger ingest")
-        figures.append(ingest(folder / "i", effort))
-    if "lease" in rows:
-        _say("lease check")
-        figures.append(lease.check(folder / "l", effort))
-    if set(rows) <= {"ingest", "lease"}:
+    for row in _wanted(WITHOUT_IT, rows):
+        figures += WITHOUT_IT[row](folder, effort)
+    if rows <= WITHOUT_IT.keys():
         return figures
     _say("starting a mesh")
     with running(folder / "s") as mesh:
-        if "start" in rows:
+        if START in rows:
             figures += [_start(mesh, "first"), _memory(mesh)]
-        if "linear" in rows:
-            figures += _linear(mesh, folder, effort)
-        if "alone" in rows:
-            _say("gateway and inference alone")
-            which = ", gateway and inference alone"
-            with running(folder / "a", ALONE) as alone:
-                with edge.echo(alone, folder / "e") as echo:
-                    figures.append(measure.linear(alone, echo, effort, which))
-                figures.append(measure.minilm(alone, effort, folder, which))
-        if "hits" in rows:
-            _say("cache hits")
-            with edge.c_server(mesh, folder / "h") as c_server:
-                figures.append(measure.hits(mesh, c_server, effort))
-        if "everything" in rows:
-            _say("everything on, everything off")
-            with running(folder / "o", OFF) as off:
-                figures.append(measure.everything(mesh, off, effort))
-        if "peers" in rows:
-            _say("peers (installed at the first time)")
-            figures += serving.compared(mesh, folder, effort)
-        if "latency" in rows:
-            _say("latency")
-            figures.append(measure.latency(mesh, effort))
-        if "minilm" in rows:
-            _say("minilm")
-            figures.append(measure.minilm(mesh, effort, folder))
-        if "lengths" in rows:
-            _say("mixed lengths")
-            figures.append(lengths.mixed(mesh, effort, folder))
-        if "scale" in rows:
-            _say("replicas that come and go")
-            figures += scale(mesh)
-        if "users" in rows:
-            _say("users")
-            figures += stress.users(mesh, folder)
-        if "overload" in rows:
-            _say("overload")
-            figures += stress.overload(mesh, folder)
-    if "start" in rows:
+        for row in _wanted(OF_THE_MESH, rows):
+            figures += OF_THE_MESH[row](mesh, folder, effort)
+    if START in rows:
         _say("starting it again")
         with running(folder / "s") as mesh:
             figures.append(_start(mesh, "second"))
     return figures
 
 
-def _linear(mesh: Mesh, folder: Path, effort: Effort) -> list[Figure]:
-    _say("linear")
-    with edge.echo(mesh, folder / "echo") as echo:
-        figures = [measure.linear(mesh, echo, effort)]
-    with edge.c_server(mesh, folder / "c") as c_server:
-        return [*figures, measure.ceiling(mesh, c_server, effort)]
+def _wanted(known: Iterable[str], rows: Set[str]) -> Iterator[str]:
+    for row in known:
+        if row in rows:
+            _say(row)
+            yield row
 
 
 def _start(mesh: Mesh, which: str) -> Figure:
