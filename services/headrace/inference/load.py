@@ -53,7 +53,7 @@ class LoadMeter:
         self._machine = machine
         self._clock = clock
         self._readings = LoadReadings(machine.cores())
-        self._with_answers: dict[str, tuple[str, str]] = {}
+        self._with_answers: dict[str, tuple[str, str]] | None = None
         self._memory = 0.0
         self._memory_due = 0.0
 
@@ -65,8 +65,15 @@ class LoadMeter:
     def tell(self, call: Call) -> None:
         """Adds the load to the answer of a call that asked for it."""
         wanted = call.metadata.get(FORMAT_HEADER)
-        if wanted is not None and (pair := self._with_answers.get(str(wanted).lower())):
+        if wanted is not None and (pair := self._told().get(str(wanted).lower())):
             call.trailing.append(pair)
+
+    def _told(self) -> dict[str, tuple[str, str]]:
+        """The load in each format; put so once between two readings, where somebody asks."""
+        if self._with_answers is None:
+            report = self.report(REQUEST_SPAN_S)
+            self._with_answers = {} if report is None else _as_metadata(report)
+        return self._with_answers
 
     async def run(self) -> None:
         """Reads until cancelled."""
@@ -101,8 +108,7 @@ class LoadMeter:
                 self._memory,
             )
         )
-        if report := self.report(REQUEST_SPAN_S):
-            self._with_answers = _as_metadata(report)
+        self._with_answers = None
 
 
 @asynccontextmanager
