@@ -21,6 +21,7 @@ DEADLINE_S = 0.2
 # Between the deadline and the client's knowing of it: grpcio's timer, the scheduler, two busy cores.
 SLACK_S = 0.15
 ABOUT_A_SECOND = 2500
+LONGER_THAN_NODE_STARTS = 3 * ABOUT_A_SECOND
 
 
 def rows_executed(mesh: Mesh, stub: GRPCInferenceServiceStub, model: str = "slow") -> int:
@@ -32,12 +33,12 @@ def rows_executed(mesh: Mesh, stub: GRPCInferenceServiceStub, model: str = "slow
 
 
 @contextmanager
-def occupied(mesh: Mesh, stub: GRPCInferenceServiceStub, *, further: int = 0) -> Iterator[None]:
+def occupied(
+    mesh: Mesh, stub: GRPCInferenceServiceStub, *, further: int = 0, steps: int = ABOUT_A_SECOND
+) -> Iterator[None]:
     """The model's one instance computes for about a second; afterwards only `further` rows more were executed."""
     before = rows_executed(mesh, stub)
-    call = stub.ModelInfer.future(
-        slow(ABOUT_A_SECOND), timeout=CALL_TIMEOUT_S, metadata=bearer(mesh.demo_token)
-    )
+    call = stub.ModelInfer.future(slow(steps), timeout=CALL_TIMEOUT_S, metadata=bearer(mesh.demo_token))
     time.sleep(0.1)  # it has to be at the model before the next one arrives
     yield
     assert call.exception() is None
@@ -77,7 +78,7 @@ def test_mesh_itself_ends_a_call_at_its_deadline(hot_mesh: Mesh, node: Node) -> 
         "grpc-timeout": "200m",
     }
     request = Request(INFER, headers, grpc_frame(slow(1).SerializeToString()))
-    with mesh.inference() as stub, occupied(mesh, stub):
+    with mesh.inference() as stub, occupied(mesh, stub, steps=LONGER_THAN_NODE_STARTS):
         (answer,) = send(node, mesh.gateway, [request])
         assert answer.grpc_status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
         assert DEADLINE_S * 0.9 <= answer.seconds <= DEADLINE_S + SLACK_S
