@@ -50,7 +50,7 @@ def check_minilm(mesh: Mesh, text: str) -> None:
     """`minilm` answers what its tokenizer and encoder answer alone; raises `CallFailed`."""
     file = mesh.model_file("minilm-encoder", "model.onnx")
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
-    tokenizer = Tokenizer.from_file(str(mesh.model_file("minilm", "tokenizer.json")))
+    tokenizer = Tokenizer.from_file(str(mesh.model_file("minilm-tokenizer", "tokenizer.json")))
     ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
     expected = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
     _compare("minilm", infer(mesh.target, minilm_request(text)), expected)

@@ -16,7 +16,7 @@ def mixed(mesh: Mesh, effort: Effort, folder: Path) -> Figure:
     """`minilm` at 128 in flight; both execute rows of the same lengths in the same order."""
     model, tokenizer = (
         str(mesh.model_file("minilm-encoder", "model.onnx")),
-        mesh.model_file("minilm", "tokenizer.json"),
+        mesh.model_file("minilm-tokenizer", "tokenizer.json"),
     )
     check_minilm(mesh, next(texts(tokenizer, [32], seed=1)))
     file = folder / "lengths"

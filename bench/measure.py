@@ -112,7 +112,7 @@ def latency(mesh: Mesh, effort: Effort) -> Figure:
 def minilm(mesh: Mesh, effort: Effort, folder: Path, which: str = "") -> Figure:
     """`minilm` at 128 in flight, each text sent once, over bare ONNX Runtime at its best; `which` as in `linear`."""
     model = str(mesh.model_file("minilm-encoder", "model.onnx"))
-    source = texts(mesh.model_file("minilm", "tokenizer.json"), itertools.repeat(TOKENS), seed=0)
+    source = texts(mesh.model_file("minilm-tokenizer", "tokenizer.json"), itertools.repeat(TOKENS), seed=0)
     check_minilm(mesh, next(source))
     best = max(floor("bare_onnx", model), key=lambda run: run["rows_per_s"])
     arguments = ("--layout", best["layout"], "--batch", str(best["batch"]), "--seconds", str(effort.run_s))

@@ -29,7 +29,7 @@ POLL_S = 0.2
 
 def scale(mesh: Mesh) -> list[Figure]:
     """For each model the ratio of the p99s, and how many calls failed."""
-    drawn = texts(mesh.model_file("minilm", "tokenizer.json"), repeat(TOKENS), seed=11)
+    drawn = texts(mesh.model_file("minilm-tokenizer", "tokenizer.json"), repeat(TOKENS), seed=11)
     check_minilm(mesh, next(drawn))
     check_linear(mesh)
     row = linear_request().SerializeToString()

@@ -57,7 +57,7 @@ def overload(mesh: Mesh, folder: Path) -> list[Figure]:
 
     Raises `RunVoid` when a call ended in any other way than served, refused or too late.
     """
-    source = texts(mesh.model_file("minilm", "tokenizer.json"), itertools.repeat(TOKENS), seed=3)
+    source = texts(mesh.model_file("minilm-tokenizer", "tokenizer.json"), itertools.repeat(TOKENS), seed=3)
     check_minilm(mesh, next(source))
     peak = distinct(mesh.target, itertools.islice(source, PEAK_REQUESTS), folder).per_s
     rate = OVERLOAD * peak

@@ -25,6 +25,7 @@ def cases() -> list[Case]:
         _case("linear-cached", x=("FP32", ROWS.tolist())),
         _case("minilm", text=("BYTES", TEXTS)),
         _case("minilm-encoder", input_ids=("INT64", TOKENS), attention_mask=("INT64", [[1, 1, 1, 1]])),
+        _case("minilm-tokenizer", text=("BYTES", ["hello world"])),
         _case("magika", bytes=("INT32", NOTHING)),
         {**_case(UNKNOWN, x=("FP32", ROWS.tolist())), "known": False},
     ]
@@ -44,6 +45,8 @@ def check_answers(answers: Sequence[Mapping[str, Any]], linear: Linear) -> None:
     (encoded,) = by_model["minilm-encoder"]["outputs"].values()
     assert np.shape(encoded)[0] == 1
     assert np.isfinite(encoded).all()
+    assert by_model["minilm-tokenizer"]["outputs"]["input_ids"] == TOKENS
+    assert by_model["minilm-tokenizer"]["outputs"]["attention_mask"] == [[1, 1, 1, 1]]
     (scores,) = by_model["magika"]["outputs"].values()
     np.testing.assert_allclose(np.sum(scores, axis=-1), 1.0, rtol=1e-3)
 

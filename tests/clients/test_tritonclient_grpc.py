@@ -15,7 +15,7 @@ from tests.support.venvs import venv
 
 REQUIREMENT = "tritonclient[grpc]==2.73.0"
 SCRIPT = ROOT / "tests" / "clients" / "scripts" / "triton_grpc.py"
-DEMO_MODELS = {"linear", "linear-cached", "magika", "minilm", "minilm-encoder"}
+DEMO_MODELS = {"linear", "linear-cached", "magika", "minilm", "minilm-encoder", "minilm-tokenizer"}
 CONCURRENT = 32
 
 
@@ -41,7 +41,7 @@ def test_server_is_live_and_ready_and_tells_its_name(report: dict[str, Any]) -> 
 
 
 def test_every_demo_model_is_ready_and_described(report: dict[str, Any]) -> None:
-    """is_model_ready, get_model_metadata, get_model_config and the index know all five demo models."""
+    """is_model_ready, get_model_metadata, get_model_config and the index know all six demo models."""
     assert report["models_ready"] == dict.fromkeys(DEMO_MODELS, True)
     assert {model["name"] for model in report["index"]["models"]} >= DEMO_MODELS
     for model in DEMO_MODELS:
@@ -56,7 +56,7 @@ def test_every_demo_model_is_ready_and_described(report: dict[str, Any]) -> None
 
 
 def test_every_demo_model_infers(report: dict[str, Any], linear: Linear) -> None:
-    """Infer answers right numbers on all five demo models."""
+    """Infer answers right numbers on all six demo models."""
     check_answers(report["answers"], linear)
 
 

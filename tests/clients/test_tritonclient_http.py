@@ -34,12 +34,12 @@ def test_server_and_models_are_live_ready_and_described(report: dict[str, Any]) 
 
 
 def test_infer_with_json_tensors(report: dict[str, Any], linear: Linear) -> None:
-    """Infer with binary_data=False answers right numbers on all five demo models."""
+    """Infer with binary_data=False answers right numbers on all six demo models."""
     check_answers(report["json"], linear)
 
 
 def test_infer_with_binary_tensors(report: dict[str, Any], linear: Linear) -> None:
-    """Infer with binary_data=True, this client's default, answers right numbers on all five demo models."""
+    """Infer with binary_data=True, this client's default, answers right numbers on all six demo models."""
     check_answers(report["binary"], linear)
 
 

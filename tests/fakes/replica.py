@@ -103,4 +103,4 @@ async def replica(
     try:
         yield Replica(service, backend, door, usage, shelf, model)
     finally:
-        await model.batcher.close()
+        await model.executor.close()

@@ -74,16 +74,76 @@ def write_onnx(
     return folder
 
 
-def write_text(repository: Path, name: str = "text", *, encoder: str = "encoder") -> None:
-    """Lays a text model and its encoder into a repository; words are `VOCABULARY`'s."""
-    write_onnx(repository, encoder, encoder_model())
+def write_tokenizer(repository: Path, name: str = "words") -> None:
+    """Lays a tokenizer into a repository; words are `VOCABULARY`'s."""
     (repository / name / "1").mkdir(parents=True)
     tokenizer = Tokenizer(WordLevel(VOCABULARY, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.save(str(repository / name / "1" / "tokenizer.json"))
     (repository / name / "config.pbtxt").write_text(
-        'backend: "headrace_text" max_batch_size: 8 '
+        'backend: "headrace_tokenizer" max_batch_size: 8 '
         'input { name: "text" data_type: TYPE_STRING } '
-        'output { name: "embedding" data_type: TYPE_FP32 dims: 1 } '
-        f'parameters {{ key: "encoder" value {{ string_value: "{encoder}" }} }}'
+        'output { name: "input_ids" data_type: TYPE_INT64 dims: -1 } '
+        'output { name: "attention_mask" data_type: TYPE_INT64 dims: -1 } '
+    )
+
+
+def ensemble(*steps: str, inputs: str, outputs: str, more: str = "max_batch_size: 8") -> str:
+    """The config.pbtxt of an ensemble of these steps."""
+    whole = " ".join(f"step {{ {step} }}" for step in steps)
+    return f'platform: "ensemble" {more} {inputs} {outputs} ensemble_scheduling {{ {whole} }}'
+
+
+def step(model: str, inputs: dict[str, str], outputs: dict[str, str], version: int = -1) -> str:
+    """One step of `ensemble`."""
+    maps = [
+        f'{field} {{ key: "{key}" value: "{tensor}" }}'
+        for field, mapped in (("input_map", inputs), ("output_map", outputs))
+        for key, tensor in mapped.items()
+    ]
+    return f'model_name: "{model}" model_version: {version} {" ".join(maps)}'
+
+
+def write_ensemble(repository: Path, name: str, config: str) -> None:
+    """Lays an ensemble into a repository: a configuration and an empty version."""
+    (repository / name / "1").mkdir(parents=True, exist_ok=True)
+    (repository / name / "config.pbtxt").write_text(config)
+
+
+def write_text(repository: Path, name: str = "text", *, encoder: str = "encoder") -> None:
+    """Lays an ensemble on text into a repository: `words`, a tokenizer, and an encoder, which pads."""
+    write_tokenizer(repository)
+    write_encoder(repository, encoder)
+    tokens = {"input_ids": "ids", "attention_mask": "mask"}
+    write_ensemble(
+        repository,
+        name,
+        ensemble(
+            step("words", {"text": "text"}, tokens),
+            step(encoder, tokens, {"embedding": "embedding"}),
+            inputs='input { name: "text" data_type: TYPE_STRING }',
+            outputs='output { name: "embedding" data_type: TYPE_FP32 dims: 1 }',
+        ),
+    )
+
+
+def write_encoder(repository: Path, name: str = "encoder", factor: float = 1.0) -> None:
+    """Lays `encoder_model` into a repository, its inputs padded by its queue."""
+    parameters = {
+        "headrace_ragged.input_ids": "0",
+        "headrace_ragged.attention_mask": "0",
+        "headrace_mask": "attention_mask",
+    }
+    said = " ".join(
+        f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'
+        for key, value in parameters.items()
+    )
+    write_onnx(
+        repository,
+        name,
+        encoder_model(factor),
+        config=f"max_batch_size: 8 {said} "
+        'input { name: "input_ids" data_type: TYPE_INT64 dims: -1 } '
+        'input { name: "attention_mask" data_type: TYPE_INT64 dims: -1 } '
+        'output { name: "embedding" data_type: TYPE_FP32 dims: 1 }',
     )

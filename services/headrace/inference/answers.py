@@ -105,13 +105,13 @@ class Answers:
     async def answer(self, model: Model, asked: Asked, call: Call) -> Inference:
         """Raises QUEUE_FULL, DEADLINE_INFEASIBLE, DEADLINE_EXCEEDED, EXECUTION_FAILED."""
         if self._cached is None or self._keys is None or not _cacheable(model, call):
-            outcome = await model.batcher.submit(asked.work, call, asked.deadline)
+            outcome = await model.executor.submit(asked.work, call, asked.deadline)
             return Inference(model, asked, outcome=outcome)
         key = self._key(self._keys, model, asked, call.caller.tenant)
         near = looked_up_near(self._tracer, call, self._cached.near, key)
         if near is not None:
             return Inference(model, asked, "near", stored=near)
-        refusal = model.batcher.refuses(asked.work, call, asked.deadline)
+        refusal = model.executor.refuses(asked.work, call, asked.deadline)
         if refusal is not None and not model.lookups.worth():
             raise refusal
         return await self._found(self._cached, key, model, asked, call)
@@ -122,7 +122,7 @@ class Answers:
             model.use.enter()  # this caller may leave before others who wait for it
             try:
                 # By its own deadline: who can wait longer begins it again (cache/flights.py).
-                outcome = await model.batcher.submit(asked.work, call, asked.deadline)
+                outcome = await model.executor.submit(asked.work, call, asked.deadline)
             finally:
                 model.use.leave()
             return model.encoder.encode("", outcome.answer, asked.outputs), outcome
@@ -150,8 +150,8 @@ def asked_of(model: Model, request: ModelInferRequest, call: Call) -> Asked:
     """The request, checked; raises TENSOR_INVALID, PARAMETER_INVALID."""
     outputs = model.decoder.outputs(request)
     work = model.decoder.decode(request)
-    if model.lengths is not None:
-        problem = model.lengths.problem(work)
+    if model.checks is not None:
+        problem = model.checks.problem(work)
         if problem:
             raise errors.tensor_invalid(model.name, "inputs", problem)
     given = request.parameters

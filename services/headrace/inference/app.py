@@ -19,6 +19,7 @@ from headrace.inference import (
 )
 from headrace.inference.agreement import agreeing
 from headrace.inference.answers import Answers
+from headrace.inference.assembly import Surroundings
 from headrace.inference.batching_metrics import BatchingMetrics
 from headrace.inference.commands import Changes, Commands
 from headrace.inference.errors import CODES as OWN_CODES
@@ -27,7 +28,6 @@ from headrace.inference.flight_servicer import FlightRecorderServicer
 from headrace.inference.flights import FlightRecorder
 from headrace.inference.load import metering_load
 from headrace.inference.machine import Machine
-from headrace.inference.models import Surroundings
 from headrace.inference.observation import LogSettings, TraceSettings
 from headrace.inference.open_ai_servicer import OpenAiServicer
 from headrace.inference.orca_servicer import OrcaServicer

@@ -8,7 +8,7 @@ from headrace.inference.backend import Backend
 from headrace.inference.core.cutting import Cut
 from headrace.inference.core.history import PastBatch
 from headrace.inference.core.lanes import Item
-from headrace.inference.execution import Answer, Executed, Work, execute
+from headrace.inference.execution import Answer, Executed, Part, Work, execute
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
 
@@ -26,13 +26,23 @@ class Ticket(Item):
 
     def tell(self, ending: "Outcome | HeadraceError | None") -> None:
         """Ends the wait, unless the caller has left. The inputs are not needed any more."""
-        self.work = NO_WORK
+        part, self.work = self.work.part, NO_WORK
         if self.waiter.done():
+            if part is not None:
+                part.left()
             return
         if isinstance(ending, HeadraceError):
             self.waiter.set_exception(ending)
         elif ending is not None:
             self.waiter.set_result(ending)
+
+    def told_in_vain(self, part: Part) -> None:
+        """Its caller leaves; tells `part` where the answer was there in that same turn of the loop."""
+        if self.waiter.cancelled():
+            return  # it is told when it ends
+        if self.waiter.exception() is None:
+            part.spent(self.waiter.result().cpu_ns)
+        part.left()
 
 
 @dataclass(slots=True, eq=False)  # not frozen: each batch makes one, and that would triple its time

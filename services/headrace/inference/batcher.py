@@ -92,6 +92,11 @@ class Batcher:
         """Whether a request waits or is executed."""
         return self._idle < self.instances or len(self._queue) > 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether every instance executes a batch."""
+        return not self._idle
+
     def curves(self) -> list[tuple[str, CostCurve]]:
         """What batches cost, by shape; the one with most batches first."""
         groups = [(str(bucket), group.curve) for bucket, group in self._queue.groups.items()]
@@ -134,6 +139,8 @@ class Batcher:
             if self._queue.withdraw(ticket):
                 self.history.counts.left += 1
                 self._finish(ticket)
+            elif work.part is not None:
+                ticket.told_in_vain(work.part)
             raise
 
     def _ticket(self, work: Work, call: Call, now: float, deadline: float | None) -> Ticket:

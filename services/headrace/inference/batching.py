@@ -150,6 +150,18 @@ class Timings:
             deadline = call.arrived + (LONGEST_DELAY_S if delays else max(queue.timeout_s, DEFAULT_TIMEOUT_S))
         return Timing(level, deadline, call.arrived + timeout if timeout else inf, delays)
 
+    def of_step(self, priority: int, start_by: float, now: float) -> tuple[int, float, bool]:
+        """The level of an ensemble's step, by when it is to begin, and whether it is delayed then.
+
+        As a direct request of this model that arrives `now`, with the ensemble's
+        request's own `priority` (0: none) and `start_by`.
+        """
+        level = self._policy.level_of(priority)
+        queue = self._queues[level - 1]
+        if queue.timeout_s:
+            start_by = min(start_by, now + queue.timeout_s)
+        return level, start_by, start_by < inf and queue.action is TimeoutAction.DELAY
+
     def _number(self, name: str, parameter: Any) -> int:
         kind = parameter.WhichOneof("parameter_choice")
         if kind not in ("int64_param", "uint64_param"):

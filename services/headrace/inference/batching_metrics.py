@@ -24,7 +24,7 @@ class BatchingMetrics(Collector):
         """One sample for each version and kind."""
         ended, cells, mixed_up = families = self._families()
         for model in self._models.all():
-            counts, labels = model.batcher.history.counts, [model.name, model.version]
+            counts, labels = model.executor.history.counts, [model.name, model.version]
             for how in ("refused_full", "refused_infeasible", "expired", "left"):
                 ended.add_metric([*labels, how], getattr(counts, how))
             cells.add_metric([*labels, "sent"], counts.cells - counts.padded)

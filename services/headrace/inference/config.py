@@ -39,6 +39,7 @@ SERVED = {
     "default_model_filename",
     "version_policy",
     "model_warmup",
+    "ensemble_scheduling",
 }
 SERVED_TENSOR = {"name", "data_type", "dims"}
 
@@ -55,6 +56,9 @@ MAX_CONFIG_BYTES = 1024 * 1024
 STALL = "headrace_stall_ms"
 """The parameter with the longest that a run may take before its instance counts as hanging; "0": never."""
 DEFAULT_STALL_S = 1.5
+MOST = "headrace_max_queue"
+"""The parameter with the requests that may be in an ensemble at once; one more is refused."""
+
 EMBEDDINGS = "headrace_embeddings"
 """The parameter of a model whose first output is the embedding of its one input, a text: "true"."""
 
@@ -217,7 +221,9 @@ def instances_of(config: ModelConfig, default: int) -> int:
 
 
 def override(config: ModelConfig, change: ModelOverride) -> ModelConfig:
-    """The configuration with an operator's settings over it."""
+    """The configuration with an operator's settings over it; raises `ConfigError` for one that it can't have."""
+    if config.HasField("ensemble_scheduling"):
+        return _over_ensemble(config, change)
     changed = ModelConfig()
     changed.CopyFrom(config)
     said = config.dynamic_batching.HasField("default_queue_policy")
@@ -237,6 +243,19 @@ def override(config: ModelConfig, change: ModelOverride) -> ModelConfig:
     if change.instances is not None:
         del changed.instance_group[:]
         changed.instance_group.add(count=change.instances, kind=ModelInstanceGroup.KIND_CPU)
+    return changed
+
+
+def _over_ensemble(config: ModelConfig, change: ModelOverride) -> ModelConfig:
+    changed = ModelConfig()
+    changed.CopyFrom(config)
+    for name in ("max_delay_us", "eager", "timeout_ms", "instances"):
+        if getattr(change, name) is not None:
+            raise ConfigError(f"setting {name} of model {config.name!r}: set it for the models of its steps")
+    if change.max_batch_size is not None:
+        changed.max_batch_size = change.max_batch_size
+    if change.max_queue is not None:
+        changed.parameters[MOST].string_value = str(change.max_queue)
     return changed
 
 

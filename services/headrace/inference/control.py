@@ -7,16 +7,18 @@ it, and the others.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 
 from headrace.inference import control_errors as errors
+from headrace.inference.assembly import Assembly, Surroundings, retire
+from headrace.inference.binding import BoundEnsemble, Unbound, bind
 from headrace.inference.config import ConfigError
 from headrace.inference.folders import RepositoryError
-from headrace.inference.loader import ENCODER, TEXT, Loaded, Loader
-from headrace.inference.models import Assembly, Model, Models, Surroundings, retire
+from headrace.inference.loader import Loaded, LoadedEnsemble, Loader
+from headrace.inference.models import Model, Models
 from headrace.inference.v2.model_config_pb2 import ModelConfig
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,7 @@ class ModelControl:
         self.models = models
         self._loader = loader
         self._assembly = assembly
+        self._ensembles: dict[str, list[LoadedEnsemble]] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._places = asyncio.Semaphore(AT_ONCE)
         self._asked = 0
@@ -45,25 +48,24 @@ class ModelControl:
     async def load(self, name: str, given: ModelConfig | None = None) -> None:
         """Loads or reloads a model; it serves when this returns. `given` stands for its config.pbtxt.
 
+        With an ensemble come the models of its steps that do not serve yet.
         Raises LOADS_BUSY and MODEL_LOAD_FAILED. A caller who goes changes nothing
         about the load.
         """
-        reason = await self._owned(self._load(name, given))
+        reason = await self._owned(self._load_whole(name, given))
         if reason:
             raise errors.model_load_failed(name, reason)
-        for above in self._above(name):
-            reason = await self._owned(self._load(above.name, None))
-            if reason:
-                raise errors.model_load_failed(above.name, reason)
 
     async def unload(self, name: str, *, dependents: bool = False) -> None:
         """Unloads a model: not ready at once, closed behind its last request, which this waits for.
 
-        `dependents` are the models that it stands behind; they keep their own hold of it otherwise.
+        Ensembles that it is a step of are not ready without it. `dependents` of
+        an ensemble are the models of its steps, but for those of other ensembles.
         """
-        for above in self._above(name) if dependents else ():
-            await self._owned(self._unload(above.name))
+        members = self._own_members(name) if dependents else []
         await self._owned(self._unload(name))
+        for member in members:
+            await self._owned(self._unload(member))
 
     async def forget(self, name: str) -> None:
         """Unloads a model that is not in the repository any more."""
@@ -75,7 +77,7 @@ class ModelControl:
         while self._tasks:
             await asyncio.wait(self._tasks)
         for model in self.models.all():
-            await model.batcher.close()
+            await model.executor.close()
             model.backend.close()
 
     async def _owned(self, work: Coroutine[object, object, str]) -> str:
@@ -97,21 +99,32 @@ class ModelControl:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _load_whole(self, name: str, given: ModelConfig | None) -> str:
+        for member in await asyncio.to_thread(self._loader.members, name, given):
+            if not self.models.versions(member):
+                await self._load(member, None)  # the ensemble's own load tells what it lacks
+        return await self._load(name, given)
+
     async def _load(self, name: str, given: ModelConfig | None) -> str:
         """Why it failed; empty when it did not."""
         async with self._turns[name], self._places:
             self.models.index.loading(name)
             try:
                 loaded = await asyncio.to_thread(self._loader.load, name, given)
+                self._publish(name, [self._whole(name, one) for one in loaded])
             except Exception as error:  # a model file may fail in any way; the others serve on
                 log.error("model not loaded", model=name, exc_info=error)
                 reason = self.repository.told(_told(error))
                 self.models.index.failed(name, reason)
                 return reason
-            self._publish(name, loaded)
+            self._ensembles[name] = [one for one in loaded if isinstance(one, LoadedEnsemble)]
+            self._bind_above(name)
             return ""
 
-    def _publish(self, name: str, loaded: list[Loaded]) -> None:
+    def _whole(self, name: str, one: Loaded | LoadedEnsemble) -> Loaded | BoundEnsemble:
+        return bind(name, one, self.models) if isinstance(one, LoadedEnsemble) else one
+
+    def _publish(self, name: str, loaded: Sequence[Loaded | BoundEnsemble]) -> None:
         # What has not changed goes on as it is, with who shares its answers and who waits in its queue.
         same = {(one.version, one.digest): one for one in self.models.versions(name)}
         new = [same.get((one.version, one.digest)) or self._assembly.assemble(name, one) for one in loaded]
@@ -123,6 +136,8 @@ class ModelControl:
     async def _unload(self, name: str) -> str:
         async with self._turns[name]:
             retiring = [self._begin(self._retire(old, replaced=False)) for old in self.models.withdraw(name)]
+            self._ensembles.pop(name, None)
+            self._bind_above(name)
             await asyncio.to_thread(self._loader.forget, name)
             if retiring:
                 log.info("model serves no longer", model=name)
@@ -135,10 +150,32 @@ class ModelControl:
             self.models.index.drained(model.name, model.version)
         return ""
 
-    def _above(self, name: str) -> list[Model]:
-        """The text models that serve and have `name` behind them, the newest version of each."""
-        newest = {model.name: model for model in self.models.all() if model.config.backend == TEXT}
-        return [model for model in newest.values() if model.config.parameters[ENCODER].string_value == name]
+    def _bind_above(self, name: str) -> None:
+        """Ensembles with a step of this model serve with what it is now, or not at all.
+
+        In the turn of the loop in which it changed: no request finds one with what has gone.
+        """
+        for above in self._above(name):
+            try:
+                self._publish(above, [bind(above, one, self.models) for one in self._ensembles[above]])
+            except Unbound as error:
+                reason = self.repository.told(str(error))[:TOLD_CHARACTERS]
+                log.warning("ensemble serves no longer", model=above, reason=reason)
+                for old in self.models.suspend(above, error.lacks, reason):
+                    self._begin(self._retire(old, replaced=True))
+
+    def _above(self, name: str) -> list[str]:
+        """The ensembles that are loaded and have a step of this model."""
+        return [above for above, loaded in self._ensembles.items() if any(_uses(one, name) for one in loaded)]
+
+    def _own_members(self, name: str) -> list[str]:
+        """The models of an ensemble's steps that are no other ensemble's."""
+        steps = {step.model for one in self._ensembles.get(name, ()) for step in one.graph.steps}
+        return sorted(member for member in steps if self._above(member) == [name])
+
+
+def _uses(ensemble: LoadedEnsemble, name: str) -> bool:
+    return any(step.model == name for step in ensemble.graph.steps)
 
 
 def _told(error: Exception) -> str:

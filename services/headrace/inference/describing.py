@@ -12,7 +12,7 @@ ABSENT = ("MODEL_NOT_FOUND", "VERSION_NOT_FOUND", "MODEL_NOT_READY")
 def is_ready(models: Models, name: str, version: str, now: float) -> bool:
     """Whether the model serves and has not stalled; one that nobody knows does not (as Triton answers)."""
     try:
-        return not models.find(name, version).runs.stalled(now)
+        return not models.find(name, version).stalled(now)
     except HeadraceError as error:
         if error.reason in ABSENT:
             return False

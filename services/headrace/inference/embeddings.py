@@ -1,8 +1,8 @@
 """OpenAI's embeddings over models of the repository: what a body asks for, as requests, and their answers as a body.
 
 A model makes embeddings when its configuration says so (`EMBEDDINGS`). Texts
-go to it; arrays of tokens go as they are to the model behind it, padded and
-masked. Every mistake is found before anything is executed.
+go to it; arrays of tokens go as they are to the step of it that takes tokens,
+padded and masked. Every mistake is found before anything is executed.
 """
 
 from base64 import b64encode
@@ -13,18 +13,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from headrace.inference.backends.text import TextBackend
+from headrace.inference.backends.tokenizer import IDS, MASK, TokenizerBackend
 from headrace.inference.config import EMBEDDINGS
 from headrace.inference.core.tensors import Signature, join_strings
 from headrace.inference.errors import body_invalid, model_not_found
-from headrace.inference.loader import ENCODER
 from headrace.inference.models import Model, Models
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 
 MAX_INPUTS = 2048
 """Of one body, as OpenAI has it."""
 
-IDS, MASK = "input_ids", "attention_mask"
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
@@ -71,14 +69,14 @@ def wanted(data: bytes, models: Models) -> Wanted:
     given = _inputs(body.input)
     if isinstance(given[0], str):
         return Wanted(body.model, list(_of_texts(model, given)), given, 0, body.encoding_format)
-    requests = list(_of_tokens(_encoder(model, models), given))
+    requests = list(_of_tokens(_encoder(model), given))
     return Wanted(body.model, requests, [], sum(map(len, given)), body.encoding_format)
 
 
 def tokens_of(model: Model, texts: list[str]) -> int:
     """How many tokens the model makes of the texts. Takes time: not for the event loop."""
-    backend = model.backend
-    return backend.count(texts) if isinstance(backend, TextBackend) else 0
+    backends = (one.backend for one in (model, *model.steps))
+    return next((one.count(texts) for one in backends if isinstance(one, TokenizerBackend)), 0)
 
 
 def written(asked: Wanted, answers: list[bytes], tokens: int) -> bytes:
@@ -135,11 +133,12 @@ def _of_texts(model: Model, texts: list[str]) -> Iterator[ModelInferRequest]:
         yield request
 
 
-def _encoder(model: Model, models: Models) -> Model:
-    parameters = model.config.parameters
-    if ENCODER not in parameters:
-        raise body_invalid("input", f"expected texts: model {model.name!r} takes no tokens")
-    return models.find(parameters[ENCODER].string_value, "")
+def _encoder(model: Model) -> Model:
+    """The step that takes tokens."""
+    for step in model.steps:
+        if {spec.name for spec in step.backend.signature.inputs} == {IDS, MASK}:
+            return step
+    raise body_invalid("input", f"expected texts: model {model.name!r} takes no tokens")
 
 
 def _of_tokens(encoder: Model, arrays: list[list[int]]) -> Iterator[ModelInferRequest]:

@@ -70,14 +70,12 @@ def version_not_found(model: str, version: str) -> HeadraceError:
     )
 
 
-def model_not_ready(model: str, state: str) -> HeadraceError:
-    """The model exists and can't serve now; `state` is the repository index's word."""
-    return _error(
-        "MODEL_NOT_READY",
-        f"model {model!r} is {state}",
-        {"model": model, "state": state},
-        RETRY_AFTER_S,
-    )
+def model_not_ready(model: str, state: str, lacks: str = "") -> HeadraceError:
+    """The model exists and can't serve now; `state` is the index's word, `lacks` a step's model that is missing."""
+    text, metadata = f"model {model!r} is {state}", {"model": model, "state": state}
+    if lacks:
+        text, metadata = f"{text}: its step's model {lacks!r} does not serve", {**metadata, "lacks": lacks}
+    return _error("MODEL_NOT_READY", text, metadata, RETRY_AFTER_S)
 
 
 def queue_full(model: str, max_queue: int) -> HeadraceError:
@@ -116,6 +114,19 @@ def parameter_invalid(model: str, name: str, problem: str) -> HeadraceError:
 def deadline_exceeded(stage: str) -> HeadraceError:
     """The caller's or the model's deadline passed in `stage`."""
     return HeadraceError("DEADLINE_EXCEEDED", f"the deadline passed in the {stage}", {"stage": stage})
+
+
+def of_step(error: HeadraceError, ensemble: str, step: int) -> HeadraceError:
+    """What a step of an ensemble raised, as the ensemble's own; `step` is its place in the configuration."""
+    return HeadraceError(
+        error.reason,
+        f"ensemble {ensemble!r}, step {step}: {error.message}",
+        {**error.metadata, "ensemble": ensemble, "step": str(step)},
+        error.domain,
+        error.retry_after_s,
+        error.violations,
+        error.quota,
+    )
 
 
 def execution_failed(model: str) -> HeadraceError:

@@ -10,15 +10,28 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf, prod
+from typing import Protocol
 
 import numpy as np
 import structlog
 
-from headrace.inference.backend import Backend, PaddedOutputs
+from headrace.inference.backend import Backend, PaddedOutputs, RaggedOutputs
 from headrace.inference.core.tensors import BYTES, DTYPES, Array, TensorSpec, Value, join_strings
 from headrace.metering.client import split_by_rows
 
 log = structlog.get_logger(__name__)
+
+
+class Part(Protocol):
+    """The request that a queue's request is one step of: it pays for it."""
+
+    def spent(self, cpu_ns: int) -> None:
+        """The step used this, and nobody gets its answer."""
+        ...
+
+    def left(self) -> None:
+        """The step has ended behind its caller's back."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +39,8 @@ class Work:
     """One request's inputs in the signature's order, each with its full shape.
 
     `level`, `start_by` and `delays` say how it waits (`core/lanes.py`). `tag` is
-    the queue's number of it, which its answer has to carry.
+    the queue's number of it, which its answer has to carry, `part` what it is a
+    step of, if it is one.
     """
 
     rows: int
@@ -36,6 +50,7 @@ class Work:
     start_by: float = inf
     delays: bool = False
     tag: int = 0
+    part: Part | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -219,6 +234,8 @@ def _split(backend: Backend, outputs: list[Array], works: Sequence[Work]) -> lis
     if not backend.signature.batches:
         return [_whole(outputs, works[0])]
     rows = sum(work.rows for work in works)
+    if isinstance(outputs, RaggedOutputs):
+        return _split_ragged(outputs, works)
     for spec, output in zip(backend.signature.outputs, outputs, strict=True):
         if output.shape[0] != rows:
             raise ValueError(f"output {spec.name} has {output.shape[0]} rows for {rows}")
@@ -237,6 +254,18 @@ def _split(backend: Backend, outputs: list[Array], works: Sequence[Work]) -> lis
             )
         )
         first = last
+    return answers
+
+
+def _split_ragged(outputs: RaggedOutputs, works: Sequence[Work]) -> list[Answer]:
+    total = sum(work.rows for work in works)
+    if set(outputs.lengths()) != {total}:
+        raise ValueError(f"outputs have {outputs.lengths()} rows for {total}")
+    answers = []
+    first = 0
+    for work in works:
+        answers.append(_whole(outputs.between(first, first + work.rows), work))
+        first += work.rows
     return answers
 
 

@@ -36,7 +36,7 @@ class ExplainServicer:
         if not 0 <= request.batches <= KEPT:
             raise errors.field_invalid("batches", f"must be between 0 and {KEPT}")
         model = self._models.find(request.model, request.version)
-        batcher = model.batcher
+        batcher = model.executor
         past = batcher.history.last(request.batches or DEFAULT_BATCHES)
         epoch_ns = self._clock.time_ns() - int(self._clock.monotonic() * 1e9)
         return ExplainModelResponse(

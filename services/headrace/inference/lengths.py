@@ -3,7 +3,7 @@
 A model opts in: the parameter `headrace_ragged.NAME` names the dimension (its
 place in `dims`, from 0) of each input that is padded with zeros at its end,
 `headrace_mask` the one of these inputs by which the model knows padding from
-what was sent. A model on text pads its tokens itself.
+what was sent.
 """
 
 from collections.abc import Hashable
@@ -21,20 +21,18 @@ PADDING = "headrace_padding_percent"
 """The parameter with the largest share of a batch that may be padding."""
 
 MAX_PADDING_PERCENT = 90
-TEXT = "headrace_text"
-BYTES_A_TOKEN = 4
-"""Of English text, about: it only decides which texts share a batch."""
-
-MARKERS = 2
-"""Tokens that the tokenizer adds to a text."""
 
 
-class Lengths(Protocol):
-    """What the batcher asks of each request of such a model."""
+class Checks(Protocol):
+    """What is asked of each request beside what its tensors are by themselves."""
 
     def problem(self, work: Work, /) -> str:
-        """What is wrong with its lengths; empty when nothing is."""
+        """What is wrong with it; empty when nothing is."""
         ...
+
+
+class Lengths(Checks, Protocol):
+    """What the batcher asks of each request of a model that pads."""
 
     def length(self, work: Work, /) -> int:
         """How long it is, 1 or more."""
@@ -77,30 +75,8 @@ class RaggedInputs:
         return [shape[axis] for shape, axis in zip(work.shapes, self.axes, strict=True) if axis is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class TextLengths:
-    """Texts, whose tokens nobody has counted yet: they are guessed by their bytes."""
-
-    most: int
-
-    def problem(self, _work: Work) -> str:
-        """Texts may be of any length."""
-        return ""
-
-    def length(self, work: Work) -> int:
-        """The longest text's tokens, about."""
-        longest = max(map(len, work.values[0]))  # type: ignore[arg-type]  # a BYTES value is a list of bytes
-        return min(self.most, MARKERS + longest // BYTES_A_TOKEN)
-
-    def bucket(self, _work: Work) -> Hashable:
-        """All texts are alike."""
-        return ()
-
-
-def lengths_of(config: ModelConfig, longest_text: int) -> RaggedInputs | TextLengths | None:
+def lengths_of(config: ModelConfig) -> RaggedInputs | None:
     """How the model's requests differ in length; None when they don't."""
-    if config.backend == TEXT:
-        return TextLengths(longest_text)
     axes = tuple(_axis(config, tensor) for tensor in config.input)
     return RaggedInputs(tuple(one.name for one in config.input), axes) if any(axes) else None
 
@@ -110,6 +86,11 @@ def padding_of(config: ModelConfig) -> float:
     if PADDING not in config.parameters:
         return BatchPolicy().padding
     return int(config.parameters[PADDING].string_value) / 100
+
+
+def mask_of(config: ModelConfig) -> str:
+    """The input that is zero where a row is padded."""
+    return config.parameters[MASK].string_value
 
 
 def length_problems(config: ModelConfig) -> list[str]:

@@ -94,8 +94,8 @@ class LoadMeter:
             answered_s += requests.answered_s
             failed += requests.failed
         for model in self._models.all():
-            waiting += model.batcher.waiting
-            working = working or model.batcher.working
+            waiting += model.executor.waiting
+            working = working or model.executor.working
         self._readings.add(
             Reading(
                 self._clock.monotonic(),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.inference.backend import Backend
+from headrace.inference.backends.grouping import GroupingBackend
 from headrace.inference.backends.onnx import OnnxBackend, opened, tensors
-from headrace.inference.backends.text import TextBackend
+from headrace.inference.backends.tokenizer import IDS, MASK, TokenizerBackend
 from headrace.inference.completion import completed
 from headrace.inference.config import (
     ConfigError,
@@ -19,19 +20,18 @@ from headrace.inference.config import (
     signature_of,
     versions_of,
 )
-from headrace.inference.folders import CONFIG, ModelFiles, Repository
-from headrace.inference.lengths import padding_of
+from headrace.inference.core.graph import Graph
+from headrace.inference.ensemble_config import check_ensemble, graph_of, is_ensemble, members_of
+from headrace.inference.folders import CONFIG, ModelFiles, Repository, RepositoryError
+from headrace.inference.lengths import lengths_of, mask_of, padding_of
 from headrace.inference.onnx_file import check_external_data
 from headrace.inference.settings import ModelOverride
-from headrace.inference.v2.model_config_pb2 import ModelConfig
+from headrace.inference.v2.model_config_pb2 import DataType, ModelConfig
 from headrace.inference.warmup import warm_up
 
-ENCODER = "encoder"
-"""The parameter that names the model behind a text model."""
-
-TEXT, ONNX = "headrace_text", "onnxruntime"
+TOKENIZER, ONNX = "headrace_tokenizer", "onnxruntime"
 ONNX_PLATFORM = "onnxruntime_onnx"
-ONNX_FILE = "model.onnx"
+ONNX_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +44,26 @@ class Loaded:
     digest: str
 
 
-class Loader:
-    """Reads and warms the models of a repository.
+@dataclass(frozen=True, slots=True)
+class LoadedEnsemble:
+    """An ensemble's version, not bound to the models of its steps yet; `digest` is without theirs."""
 
-    What is read already and has not changed on disk is not read again: a text
-    model shares its encoder's session with the model of that name.
-    """
+    version: str
+    config: ModelConfig
+    graph: Graph
+    digest: str
+
+
+class Loader:
+    """Reads and warms the models of a repository. What is read and has not changed on disk is not read again."""
 
     def __init__(self, repository: Repository, overrides: Mapping[str, ModelOverride]) -> None:
         self.repository = repository
         self._overrides = overrides
-        self._known: dict[str, list[Loaded]] = {}
-        # One a model; a text model's is held while its encoder's is taken, never the other way round.
+        self._known: dict[str, list[Loaded | LoadedEnsemble]] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def load(self, name: str, given: ModelConfig | None = None) -> list[Loaded]:
+    def load(self, name: str, given: ModelConfig | None = None) -> list[Loaded | LoadedEnsemble]:
         """The versions of a model that are to serve, ascending; raises whatever is wrong with it.
 
         `given` stands for the folder's config.pbtxt.
@@ -66,17 +71,15 @@ class Loader:
         files = self.repository.files(name)
         with self._locks[name]:
             config = given or given_config(files.root)
-            config = _placed(override(config, self._overrides.get(name, ModelOverride())), files)
-            encoder = self._encoder(config)
+            config = _placed(self._overridden(name, config), files)
             versions = versions_of(config).choose(self.repository.versions(name))
             if not versions:
                 raise ConfigError(f"{files.root}: no version folder (a number, such as 1) that is to serve")
             known = {one.digest: one for one in self._known.get(name, ())}
             found = []
             for version in map(str, versions):
-                digest = _digest(files, version, config, encoder)
-                one = known.get(digest) or self._read(files, version, config, encoder, digest)
-                found.append(one)
+                digest = _digest(files, version, config)
+                found.append(known.get(digest) or self._read(files, version, config, digest))
             self._known[name] = found
             return found
 
@@ -85,40 +88,63 @@ class Loader:
         with self._locks[name]:
             self._known.pop(name, None)
 
-    def _encoder(self, config: ModelConfig) -> Loaded | None:
-        if config.backend != TEXT:
-            return None
-        name = config.parameters[ENCODER].string_value if ENCODER in config.parameters else ""
-        place = f"{config.name}/{CONFIG}: parameters {ENCODER!r}"
-        if not self.repository.has(name):
-            raise ConfigError(f"{place}: expected a model of the repository, got {name!r}")
-        if given_config(self.repository.root / name).backend == TEXT:
-            raise ConfigError(f"{place}: expected a model on tokens, {name!r} is one on text")
-        return self.load(name)[-1]
+    def members(self, name: str, given: ModelConfig | None = None) -> list[str]:
+        """The models of an ensemble's steps, as far as there are any; empty for any other model, and for one that does not load."""
+        try:
+            config = given or given_config(self.repository.files(name).root)
+        except (ConfigError, RepositoryError, OSError):
+            return []  # the load tells
+        return [one for one in members_of(config) if one != name and self.repository.has(one)]
+
+    def _overridden(self, name: str, config: ModelConfig) -> ModelConfig:
+        return override(config, self._overrides.get(name, ModelOverride()))
 
     def _read(
-        self, files: ModelFiles, version: str, config: ModelConfig, encoder: Loaded | None, digest: str
-    ) -> Loaded:
+        self, files: ModelFiles, version: str, config: ModelConfig, digest: str
+    ) -> Loaded | LoadedEnsemble:
         folder, place = files.root / version, files.root / CONFIG
-        if encoder is not None:
+        if is_ensemble(config):
+            return LoadedEnsemble(version, config, graph_of(config), digest)
+        if config.backend == TOKENIZER:
             check_whole(place, config)
-            backend: Backend = TextBackend(
-                folder / "tokenizer.json", encoder.backend, signature_of(config), padding_of(config)
-            )
+            _check_tokenizer(place, config)
+            backend: Backend = TokenizerBackend(folder / TOKENIZER_FILE, signature_of(config))
         else:
             file = folder / Path(config.default_model_filename).name
             check_external_data(file)
             session = opened(file)
             config = completed(file, config, tensors(session.get_inputs()), tensors(session.get_outputs()))
             check_whole(place, config)
-            backend = OnnxBackend(file, signature_of(config), session)
+            backend = _grouping(OnnxBackend(file, signature_of(config), session), config)
         warm_up(backend, config, files)
         return Loaded(version, config, backend, digest)
 
 
+def _grouping(backend: Backend, config: ModelConfig) -> Backend:
+    """The backend, with rows of about one length together where the configuration says what pads them."""
+    lengths = lengths_of(config)
+    if lengths is None:
+        return backend
+    return GroupingBackend(backend, lengths.axes, lengths.names.index(mask_of(config)), padding_of(config))
+
+
+def _check_tokenizer(file: Path, config: ModelConfig) -> None:
+    texts = [(one.data_type, list(one.dims)) for one in config.input]
+    tokens = {(one.name, one.data_type, tuple(one.dims)) for one in config.output}
+    known = {(name, DataType.TYPE_INT64, (-1,)) for name in (IDS, MASK)}
+    if texts != [(DataType.TYPE_STRING, [])] or not tokens <= known or not config.max_batch_size:
+        raise ConfigError(
+            f"{file}: backend {TOKENIZER!r}: expected max_batch_size of at least 1, one input of TYPE_STRING"
+            f" without dims, and outputs {IDS!r} or {MASK!r} of TYPE_INT64 and dims [ -1 ]"
+        )
+
+
 def _placed(config: ModelConfig, files: ModelFiles) -> ModelConfig:
     """The configuration with its backend, by the names of its files where it says none."""
-    if config.backend == TEXT:
+    if is_ensemble(config):
+        check_ensemble(files.root / CONFIG, config)
+        return config
+    if config.backend == TOKENIZER:
         return config
     if not config.backend and config.platform in ("", ONNX_PLATFORM):
         config.backend = ONNX
@@ -129,8 +155,8 @@ def _placed(config: ModelConfig, files: ModelFiles) -> ModelConfig:
     return config
 
 
-def _digest(files: ModelFiles, version: str, config: ModelConfig, encoder: Loaded | None) -> str:
-    """What the answers depend on: the version's files, its configuration, the model behind it."""
+def _digest(files: ModelFiles, version: str, config: ModelConfig) -> str:
+    """What the answers depend on: the version's files and its configuration."""
     # The version too: an answer tells it.
     digest = hashlib.sha256(version.encode() + config.SerializeToString(deterministic=True))
     folder = files.root / version
@@ -138,6 +164,4 @@ def _digest(files: ModelFiles, version: str, config: ModelConfig, encoder: Loade
         digest.update(f"\0{file.relative_to(folder)}\0".encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    if encoder is not None:
-        digest.update(encoder.digest.encode())
     return digest.hexdigest()

@@ -1,31 +1,22 @@
-"""The models that a replica serves: how each is put together, and how it is looked up."""
+"""The models that a replica serves, and how they are looked up."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from headrace.inference import errors
-from headrace.inference.backend import Backend
-from headrace.inference.backends.text import TextBackend
-from headrace.inference.batcher import Batch, Batcher
-from headrace.inference.batching import Timings, policy_of
-from headrace.inference.config import instances_of, runs_of
+from headrace.inference.backend import Face
+from headrace.inference.batching import Timings
 from headrace.inference.core.lookups import LookUps
 from headrace.inference.core.repository import Index
 from headrace.inference.core.runs import Runs
 from headrace.inference.decoder import Decoder
 from headrace.inference.encoder import Encoder
-from headrace.inference.flights import FlightRecorder
-from headrace.inference.lengths import Lengths, lengths_of
-from headrace.inference.loader import Loaded
-from headrace.inference.spans import record
-from headrace.inference.statistics import InferenceMetrics, Statistics
+from headrace.inference.executor import Executor
+from headrace.inference.lengths import Checks, Lengths
+from headrace.inference.statistics import Statistics
 from headrace.inference.usage import Usage
 from headrace.inference.v2.model_config_pb2 import ModelConfig
-from headrace.inference.watched import WatchedBackend
-from headrace.metering.client import Unmetered, UsageLog
-from headrace.runtime.clock import Clock
-from headrace.runtime.telemetry import Telemetry
 
 
 class Use:
@@ -56,13 +47,18 @@ class Use:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """One model version that serves."""
+    """One model version that serves.
+
+    `lengths` is None where its requests do not differ in length, `checks` what
+    finds mistakes that only all inputs together show. `steps` are the models of
+    an ensemble's steps, each once; it holds them for as long as it is held.
+    """
 
     name: str
     version: str
     config: ModelConfig
-    backend: Backend
-    batcher: Batcher
+    backend: Face
+    executor: Executor
     decoder: Decoder
     encoder: Encoder
     statistics: Statistics
@@ -71,10 +67,16 @@ class Model:
     digest: str
     cacheable: bool
     lengths: Lengths | None = None
+    checks: Checks | None = None
     use: Use = field(default_factory=Use)
     loaded_s: int = 0
     runs: Runs = field(default_factory=Runs)
     lookups: LookUps = field(default_factory=LookUps)
+    steps: "tuple[Model, ...]" = ()
+
+    def stalled(self, now: float) -> bool:
+        """Whether it takes work and gives none back, or a model behind it does; `now` is monotonic, in seconds."""
+        return self.runs.stalled(now) or any(step.runs.stalled(now) for step in self.steps)
 
 
 class Models:
@@ -88,6 +90,7 @@ class Models:
         self._newest: dict[str, Model] = {}
         self._exact: dict[tuple[str, str], Model] = {}
         self._counted: dict[tuple[str, str], Statistics] = {}
+        self._lacking: dict[str, str] = {}
         self.index = Index()
         for model in serving:
             self.publish(model.name, [model])
@@ -115,6 +118,7 @@ class Models:
     def publish(self, name: str, models: list[Model]) -> list[Model]:
         """These versions serve `name` from now on; the newest is the last. Returns those that did."""
         before = self.versions(name)
+        self._lacking.pop(name, None)
         self.index.loaded(name, [model.version for model in models])
         self._replace(name, models)
         return before
@@ -122,13 +126,22 @@ class Models:
     def withdraw(self, name: str) -> list[Model]:
         """Nothing serves `name` from now on. Returns what did."""
         before = self.versions(name)
+        self._lacking.pop(name, None)
         self.index.unloading(name)
+        self._replace(name, [])
+        return before
+
+    def suspend(self, name: str, lacks: str, reason: str) -> list[Model]:
+        """Nothing serves ensemble `name` until model `lacks` serves (again). Returns what did."""
+        before = self.versions(name)
+        self._lacking[name] = lacks
+        self.index.suspended(name, reason)
         self._replace(name, [])
         return before
 
     def unready(self, now: float) -> list[str]:
         """The models that should serve and don't, or have stalled; `now` is monotonic, in seconds."""
-        return [*self.index.failures(), *(model.name for model in self.all() if model.runs.stalled(now))]
+        return [*self.index.failures(), *(model.name for model in self.all() if model.stalled(now))]
 
     def _replace(self, name: str, models: list[Model]) -> None:
         for old in self.versions(name):
@@ -144,82 +157,6 @@ class Models:
         if name in self._newest:
             return errors.version_not_found(name, version)
         state = self.index.state(name)
-        return errors.model_not_found(name) if state is None else errors.model_not_ready(name, state)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every model of a replica is served with. `weights` has the tenants whose weight is not 1."""
-
-    instances: int
-    telemetry: Telemetry
-    usage: UsageLog | Unmetered
-    flights: FlightRecorder
-    clock: Clock
-    replica: str
-    weights: Mapping[str, float] = field(default_factory=dict)
-
-
-class Assembly:
-    """Puts loaded versions together with what they are served with.
-
-    The counts of a version go on when it is loaded again.
-    """
-
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-        self._metrics = InferenceMetrics(around.telemetry.registry)
-        self._statistics: dict[tuple[str, str], Statistics] = {}
-
-    def assemble(self, name: str, loaded: Loaded) -> Model:
-        """A model that serves as soon as somebody finds it."""
-        around, clock, config = self._around, self._around.clock, loaded.config
-        policy = policy_of(config)
-        longest = loaded.backend.longest if isinstance(loaded.backend, TextBackend) else 0
-        lengths = lengths_of(config, longest)
-        statistics = self._statistics.get((name, loaded.version))
-        if statistics is None:
-            statistics = Statistics(name, loaded.version, self._metrics)
-            self._statistics[name, loaded.version] = statistics
-        usage = Usage(around.usage, clock, name, loaded.version)
-
-        def observe(batch: Batch) -> None:
-            statistics.executed(batch, clock.time_ns() // 1_000_000)
-            usage.executed(batch)
-            around.flights.executed(batch)
-            record(around.telemetry.tracer, batch, name, around.replica, clock)
-
-        instances = instances_of(config, around.instances)
-        runs = runs_of(config, instances)
-        return Model(
-            name,
-            loaded.version,
-            config,
-            loaded.backend,
-            Batcher(
-                WatchedBackend(loaded.backend, runs, clock),
-                policy,
-                instances,
-                clock,
-                observe,
-                around.weights,
-                lengths,
-            ),
-            Decoder(loaded.backend.signature),
-            Encoder(loaded.backend.signature, loaded.version),
-            statistics,
-            usage,
-            Timings(name, policy),
-            loaded.digest,
-            config.response_cache.enable,
-            lengths=lengths,
-            loaded_s=clock.time_ns() // 1_000_000_000,
-            runs=runs,
-        )
-
-
-async def retire(model: Model) -> None:
-    """Closes a model that nobody finds any more, behind its last request."""
-    await model.use.ended()
-    await model.batcher.close()
-    model.backend.close()
+        if state is None:
+            return errors.model_not_found(name)
+        return errors.model_not_ready(name, state, self._lacking.get(name, ""))

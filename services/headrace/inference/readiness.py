@@ -56,7 +56,7 @@ class Readiness:
 
     async def look(self, now: float) -> None:
         """Tells of models that have stalled, or that go on again."""
-        stalled = [model.name for model in self._models.all() if model.runs.stalled(now)]
+        stalled = [model.name for model in self._models.all() if model.stalled(now)]
         if stalled == self._stalled:
             return
         log.error("models stalled", models=stalled) if stalled else log.info("no model is stalled any more")

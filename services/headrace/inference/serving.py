@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from headrace.inference.assembly import Surroundings
 from headrace.inference.control import ModelControl, controlling
 from headrace.inference.core.polling import Polling
 from headrace.inference.folders import Repository
 from headrace.inference.loader import Loader
-from headrace.inference.models import Surroundings
 from headrace.inference.polling import fingerprints, load_quietly, poll
 from headrace.inference.settings import EXPLICIT, POLL, ModelOverride, RepositorySettings
 from headrace.runtime.loops import looping

@@ -141,6 +141,17 @@ class Statistics:
             self._queue_seconds.observe(waited)
         self._queue.add(int(total * 1e9), len(batch.tickets))
 
+    def passed(self, rows: int, queue_ns: int, compute_ns: int, now_ms: int) -> None:
+        """Counts a request of an ensemble as one run; its steps' own runs are their models' to count."""
+        self._executions += 1
+        self._inferences += rows
+        self._last_ms = now_ms
+        self._sizes.setdefault(rows, BatchTally()).compute_infer.add(compute_ns)
+        self._queue.add(queue_ns)
+        self._compute_seconds.observe(compute_ns * 1e-9)
+        self._queue_seconds.observe(queue_ns * 1e-9)
+        self._batch_rows.observe(rows)
+
     def answered(self, ns: int) -> None:
         """Counts a request that succeeded; `ns` from arrival to answer."""
         self._success.add(ns)

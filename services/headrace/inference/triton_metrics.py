@@ -60,7 +60,7 @@ class TritonMetrics(Collector):
                 families[FAILED].add_sample(FAILED, {**labels, "reason": reason}, statistics.failures[reason])
         for model in self._models.all():
             labels = {"model": model.name, "version": model.version}
-            families[PENDING].add_sample(PENDING, labels, model.batcher.waiting)
+            families[PENDING].add_sample(PENDING, labels, model.executor.waiting)
         yield from families.values()
 
 

@@ -77,12 +77,19 @@ class Usage:
         return self._log.record(event)
 
     def executed(self, batch: Batch) -> None:
-        """Records the requests of a batch that get no answer: they failed, or nobody waits any more."""
+        """Records the requests of a batch that get no answer: they failed, or nobody waits any more.
+
+        A step's is told to the request that it is part of, which is charged for all of them together.
+        """
         for ticket, answer, cpu_ns in zip(batch.tickets, batch.executed.answers, batch.shares, strict=True):
-            if ticket.waiter.cancelled():
-                self.unanswered(ticket.call, ticket.work, UsageKind.CANCELLED, cpu_ns)
-            elif answer is None:
-                self.unanswered(ticket.call, ticket.work, UsageKind.FAILED, cpu_ns)
+            left = ticket.waiter.cancelled()
+            if answer is not None and not left:
+                continue
+            if ticket.work.part is not None:
+                ticket.work.part.spent(cpu_ns)
+                continue
+            kind = UsageKind.CANCELLED if left else UsageKind.FAILED
+            self.unanswered(ticket.call, ticket.work, kind, cpu_ns)
 
     def unanswered(self, call: Call, work: Work, kind: UsageKind, cpu_ns: int) -> None:
         """Records work without an answer. Its room was given back when its caller left, so it takes spare room."""

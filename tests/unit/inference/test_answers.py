@@ -105,7 +105,7 @@ async def test_the_queue_knows_the_deadline_of_a_request_whose_answer_is_cached(
     """Its caller's, not the model's own: what can't be in time has to be refused at entry."""
     queue, deadline = Queue(), CLOCK.monotonic() + 1.0
     async with replica(cacheable=True) as one:
-        model = replace(one.model, batcher=cast(Batcher, queue))
+        model = replace(one.model, executor=cast(Batcher, queue))
         call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic(), deadline)
         answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
         with pytest.raises(HeadraceError, match="QUEUE_FULL"):
@@ -120,7 +120,7 @@ async def test_what_would_be_refused_is_looked_up_where_answers_are_found(*, fou
     async with replica(cacheable=True) as one:
         for _ in range(1000):
             one.model.lookups.ended(hit=found)
-        model = replace(one.model, batcher=cast(Batcher, queue))
+        model = replace(one.model, executor=cast(Batcher, queue))
         call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
         answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
         asked = asked_of(model, request(3.0), call)

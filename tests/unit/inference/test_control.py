@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headrace.inference.assembly import Surroundings
 from headrace.inference.control import AT_ONCE, MAX_WAITING, ModelControl, controlling
 from headrace.inference.core.polling import Polling
 from headrace.inference.core.repository import Entry, State
@@ -15,14 +16,14 @@ from headrace.inference.execution import Work
 from headrace.inference.flights import FlightRecorder
 from headrace.inference.folders import Repository
 from headrace.inference.loader import Loader
-from headrace.inference.models import Model, Surroundings
+from headrace.inference.models import Model
 from headrace.inference.polling import fingerprints
 from headrace.metering.client import Unmetered
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import ANONYMOUS, Call
 from headrace.runtime.telemetry import quiet
-from tests.support.small import encoder_model, write_onnx, write_scale, write_text
+from tests.support.small import write_scale
 from tests.support.waiting import aeventually
 
 CLOCK = SystemClock()
@@ -39,7 +40,7 @@ async def controlled(repository: Path) -> AsyncIterator[ModelControl]:
 async def answer(model: Model, number: float = 1.0) -> float:
     raw = np.array([[number, 0.0]], np.float32).tobytes()
     call = Call("/test", {}, ANONYMOUS, CLOCK.monotonic())
-    outcome = await model.batcher.submit(Work(1, [(1, 2)], [raw]), call, None)
+    outcome = await model.executor.submit(Work(1, [(1, 2)], [raw]), call, None)
     return float(np.frombuffer(outcome.answer.values[0], np.float32)[0])
 
 
@@ -159,20 +160,6 @@ async def test_counts_go_on_over_a_reload(tmp_path: Path) -> None:
         await control.load("scale")
         await answer(control.models.find("scale", ""))
         assert control.models.find("scale", "").statistics.message().execution_count == 2
-
-
-async def test_a_model_on_top_is_loaded_again_with_the_one_below(tmp_path: Path) -> None:
-    """A text model answers by the encoder that serves; unloading both takes one command."""
-    write_text(tmp_path)
-    async with controlled(tmp_path) as control:
-        await control.load("text")
-        await control.load("encoder")
-        before = control.models.find("text", "").digest
-        write_onnx(tmp_path, "encoder", encoder_model(2.0))
-        await control.load("encoder")
-        assert control.models.find("text", "").digest != before
-        await control.unload("encoder", dependents=True)
-        assert control.models.all() == []
 
 
 async def test_a_caller_who_leaves_does_not_stop_a_load(tmp_path: Path) -> None:

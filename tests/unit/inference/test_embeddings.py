@@ -26,7 +26,6 @@ async def models(tmp_path: Path) -> AsyncIterator[Models]:
     config.write_text(
         config.read_text() + 'parameters { key: "headrace_embeddings" value { string_value: "true" } }'
     )
-    (tmp_path / "encoder" / "config.pbtxt").write_text("max_batch_size: 8")
     async with controlled(tmp_path) as control:
         await loaded(control)
         yield control.models

@@ -9,7 +9,6 @@ from headrace.inference.core.tensors import Array, Signature, TensorSpec, Value
 from headrace.inference.execution import Work, execute
 from headrace.inference.lengths import (
     RaggedInputs,
-    TextLengths,
     length_problems,
     lengths_of,
     padding_of,
@@ -46,10 +45,8 @@ OPTED_IN = {"ragged.ids": "0", "ragged.mask": "0", "mask": "mask"}
 
 def test_a_model_opts_in() -> None:
     """Without the parameters nothing is padded; 15 % is the bound until it says otherwise."""
-    assert lengths_of(config(), 0) is None
-    assert lengths_of(config(**OPTED_IN), 0) == RaggedInputs(
-        ("ids", "mask", "bias", "text"), (1, 1, None, None)
-    )
+    assert lengths_of(config()) is None
+    assert lengths_of(config(**OPTED_IN)) == RaggedInputs(("ids", "mask", "bias", "text"), (1, 1, None, None))
     assert padding_of(config()) == 0.15
     assert padding_of(config(padding_percent="5")) == 0.05
     assert length_problems(config(**OPTED_IN, padding_percent="5")) == []
@@ -104,14 +101,6 @@ def test_what_else_differs_keeps_requests_apart() -> None:
     one = lengths.bucket(Work(1, [(1, 3, 5), (1, 2)], [b"", b""]))
     assert one == lengths.bucket(Work(2, [(2, 3, 9), (2, 2)], [b"", b""]))
     assert one != lengths.bucket(Work(1, [(1, 4, 5), (1, 2)], [b"", b""]))
-
-
-def test_texts_are_guessed_by_their_bytes() -> None:
-    """The longest of a request's counts; none is longer than the tokenizer lets it be."""
-    lengths = TextLengths(256)
-    assert lengths.length(Work(2, [(2,)], [[b"a" * 40, b"a"]])) == 12
-    assert lengths.length(Work(1, [(1,)], [[b"a" * 60_000]])) == 256
-    assert lengths.length(Work(1, [(1,)], [[b""]])) == 2
 
 
 class Summing:

@@ -10,13 +10,14 @@ from headrace.inference.folders import Repository, RepositoryError
 from headrace.inference.loader import Loaded, Loader
 from headrace.inference.settings import ModelOverride
 from headrace.inference.v2.model_config_pb2 import ModelConfig
-from tests.support.small import scale_model, write_onnx, write_scale, write_text
+from tests.support.small import scale_model, write_onnx, write_scale
 
 X = [np.array([[1.0, 2.0]], np.float32)]
 
 
 def load(repository: Path, name: str = "scale") -> list[Loaded]:
-    return Loader(Repository(repository), {}).load(name)
+    found = Loader(Repository(repository), {}).load(name)
+    return [one for one in found if isinstance(one, Loaded)]
 
 
 def y(loaded: Loaded) -> list[list[float]]:
@@ -74,7 +75,7 @@ def test_what_the_configuration_says_is_left_as_it_is(
         ('input { name: "x" data_type: TYPE_INT32 dims: 2 }', "as INT32"),
         ('backend: "pytorch"', "no backend 'pytorch'"),
         ('platform: "tensorflow_savedmodel"', "no backend 'tensorflow_savedmodel'"),
-        ("ensemble_scheduling { }", "config.pbtxt: not served: ensemble_scheduling"),
+        ("sequence_batching { }", "config.pbtxt: not served: sequence_batching"),
         ("sequence_batching { }", "sequence_batching"),
         ("model_operations { }", "model_operations"),
     ],
@@ -140,7 +141,7 @@ def test_a_configuration_may_come_with_the_load(tmp_path: Path) -> None:
         ("{", "config"),
         ('{"nonsense": 1}', "nonsense"),
         ('{"name": "other"}', "name is 'other'"),
-        ('{"ensemble_scheduling": {"step": [{"model_name": "a"}]}}', "not served: ensemble_scheduling"),
+        ('{"sequence_batching": {"direct": {}}}', "not served: sequence_batching"),
         ('{"optimization": {"graph": {"level": 1}}}', "not served: optimization"),
         ('{"input":' + "[" * 5000, "config"),
         (" " * (1024 * 1024 + 1), "at most"),
@@ -153,25 +154,13 @@ def test_a_configuration_that_comes_is_checked_the_same(text: str, words: str) -
 
 
 def test_what_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
-    """A text model's encoder is the session of the model of that name."""
-    write_text(tmp_path)
+    """A load that changes nothing keeps the session, until the model is let go."""
+    write_scale(tmp_path)
     loader = Loader(Repository(tmp_path), {})
-    (text,) = loader.load("text")
-    (encoder,) = loader.load("encoder")
-    assert loader.load("encoder")[0].backend is encoder.backend
-    assert loader.load("text")[0].backend is text.backend
-    loader.forget("encoder")
-    assert loader.load("encoder")[0].backend is not encoder.backend
-
-
-@pytest.mark.parametrize("behind", ["absent", "", "../encoder", "text"])
-def test_a_text_model_stands_on_a_model_of_the_repository(tmp_path: Path, behind: str) -> None:
-    """Not on itself, and on none that could lead in a circle."""
-    write_text(tmp_path)
-    config = tmp_path / "text" / "config.pbtxt"
-    config.write_text(config.read_text().replace('string_value: "encoder"', f'string_value: "{behind}"'))
-    with pytest.raises(ConfigError, match="parameters 'encoder': expected a model"):
-        load(tmp_path, "text")
+    (before,) = loader.load("scale")
+    assert loader.load("scale")[0] is before
+    loader.forget("scale")
+    assert loader.load("scale")[0] is not before
 
 
 @pytest.mark.parametrize(

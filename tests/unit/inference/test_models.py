@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from headrace.inference.assembly import Surroundings
 from headrace.inference.demo.catalogue import demo_models
 from headrace.inference.demo.layout import lay_out
 from headrace.inference.flights import FlightRecorder
 from headrace.inference.folders import Repository
 from headrace.inference.loader import Loader
-from headrace.inference.models import Surroundings
 from headrace.inference.serving import serving_models
 from headrace.inference.settings import RepositorySettings
 from headrace.metering.client import Unmetered
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.telemetry import quiet
-from tests.support.small import encoder_model, write_onnx, write_scale, write_text
+from tests.support.small import write_scale
 
 LINEARS = ("linear", "linear-cached")
 
@@ -55,14 +55,6 @@ async def test_only_models_that_say_so_are_cached(repository: Path) -> None:
             "linear": False,
             "linear-cached": True,
         }
-
-
-def test_the_digest_holds_the_model_behind_another(tmp_path: Path) -> None:
-    """A text model answers what its encoder answers: with another encoder it is another model."""
-    write_text(tmp_path)
-    before = digest(tmp_path, "text")
-    write_onnx(tmp_path, "encoder", encoder_model(2.0))
-    assert digest(tmp_path, "text") != before
 
 
 def test_versions_of_the_same_files_have_digests_of_their_own(tmp_path: Path) -> None:

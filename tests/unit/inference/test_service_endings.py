@@ -41,10 +41,10 @@ async def refused(one: Replica, gate: threading.Event) -> int:
 async def left_while_it_waited(one: Replica, gate: threading.Event) -> int:
     running = await _running(one)
     waiting = asyncio.create_task(one.infer(2.0))
-    await aeventually(lambda: one.model.batcher.waiting == 1)
+    await aeventually(lambda: one.model.executor.waiting == 1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert one.model.batcher.waiting == 0  # while the other still runs
+    assert one.model.executor.waiting == 0  # while the other still runs
     gate.set()
     await running
     return 2
@@ -85,7 +85,7 @@ async def test_nothing_is_left_of_a_request_that_was(ends: Ending) -> None:
     async with replica(gate=gate, usage=usage) as one:
         before = asyncio.all_tasks()
         admitted = await ends(one, gate)
-        await aeventually(lambda: not one.model.batcher.working)
+        await aeventually(lambda: not one.model.executor.working)
         await aeventually(lambda: asyncio.all_tasks() <= before)
         assert len(one.door.endings) == admitted
         assert usage.reserved == 0

@@ -49,7 +49,7 @@ def counted() -> Statistics:
 
 def test_each_name_is_the_count_that_triton_says() -> None:
     """With the labels model and version; of failures one sample for each reason."""
-    serving = SimpleNamespace(name="m", version="2", batcher=SimpleNamespace(waiting=7))
+    serving = SimpleNamespace(name="m", version="2", executor=SimpleNamespace(waiting=7))
     models = SimpleNamespace(counted=lambda: [counted()], all=lambda: [serving])
     samples = [sample for metric in TritonMetrics(cast("Any", models)).collect() for sample in metric.samples]
     assert all((sample.labels["model"], sample.labels["version"]) == ("m", "2") for sample in samples)

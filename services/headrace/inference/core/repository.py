@@ -148,6 +148,17 @@ class Index:
         entries = self._models.get(name, {})
         self._models[name] = {version: entry.after(Event.UNLOAD) for version, entry in entries.items()}
 
+    def suspended(self, name: str, reason: str) -> None:
+        """The model is whole and serves no longer until what it stands on does; it is not wanted so long."""
+        self._wanted.discard(name)
+        entries = self._models.get(name, {})
+        self._models[name] = {
+            version: Entry(version, State.UNAVAILABLE, reason)
+            if entry.state is State.READY or (entry.state is State.UNAVAILABLE and entry.reason != UNLOADED)
+            else entry
+            for version, entry in entries.items()
+        }
+
     def drained(self, name: str, version: str) -> None:
         """Nothing of the version is in flight any more."""
         entry = self._models.get(name, {}).get(version)

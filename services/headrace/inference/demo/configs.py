@@ -1,8 +1,10 @@
 """The `config.pbtxt` of each demo model.
 
-No instance group: the server starts as many one-thread instances as it has cores for.
+No instance group, but for the tokenizer: the server starts as many one-thread instances as it has cores for.
 """
 
+from headrace.inference.backends.tokenizer import IDS
+from headrace.inference.backends.tokenizer import MASK as ATTENDED
 from headrace.inference.config import EMBEDDINGS, LONGEST, WITHIN
 from headrace.inference.demo import linear, minilm
 from headrace.inference.lengths import MASK, RAGGED
@@ -13,7 +15,9 @@ from headrace.inference.v2.model_config_pb2 import (
     TYPE_STRING,
     ModelConfig,
     ModelDynamicBatching,
+    ModelEnsembling,
     ModelInput,
+    ModelInstanceGroup,
     ModelOutput,
     ModelParameter,
     ModelQueuePolicy,
@@ -84,20 +88,46 @@ def encoder_config(name: str) -> ModelConfig:
     )
 
 
-def text_config(name: str, *, encoder: str) -> ModelConfig:
-    """Text in, embedding out; no dims: one text an item, so `text` has shape [N]."""
+def tokenizer_config(name: str) -> ModelConfig:
+    """Text in, token ids out; no dims: one text an item, so `text` has shape [N].
+
+    One instance: a batch of texts takes a few percent of what it takes the encoder.
+    """
     return ModelConfig(
         name=name,
-        backend="headrace_text",
+        backend="headrace_tokenizer",
+        max_batch_size=_MAX_BATCH,
+        input=[ModelInput(name="text", data_type=TYPE_STRING)],
+        output=[ModelOutput(name=tensor, data_type=TYPE_INT64, dims=[-1]) for tensor in (IDS, ATTENDED)],
+        instance_group=[ModelInstanceGroup(count=1, kind=ModelInstanceGroup.KIND_CPU)],
+        dynamic_batching=_batching(max_queue=4096, timeout_s=30),
+    )
+
+
+def text_config(name: str, *, tokenizer: str, encoder: str) -> ModelConfig:
+    """Text in, embedding out: the tokenizer, then the encoder, each with a queue of its own."""
+    tokens = {tensor: tensor for tensor in (IDS, ATTENDED)}
+    return ModelConfig(
+        name=name,
+        platform="ensemble",
         max_batch_size=_MAX_BATCH,
         input=[ModelInput(name="text", data_type=TYPE_STRING)],
         output=[ModelOutput(name="embedding", data_type=TYPE_FP32, dims=[minilm.HIDDEN])],
-        dynamic_batching=_batching(max_queue=4096, timeout_s=30, preferred=_ENCODER_BEST),
+        ensemble_scheduling=ModelEnsembling(
+            step=[
+                ModelEnsembling.Step(
+                    model_name=tokenizer, model_version=-1, input_map={"text": "text"}, output_map=tokens
+                ),
+                ModelEnsembling.Step(
+                    model_name=encoder,
+                    model_version=-1,
+                    input_map=tokens,
+                    output_map={"embedding": "embedding"},
+                ),
+            ]
+        ),
         response_cache=_CACHED,
-        parameters={
-            "encoder": ModelParameter(string_value=encoder),
-            EMBEDDINGS: ModelParameter(string_value="true"),
-        },
+        parameters={EMBEDDINGS: ModelParameter(string_value="true")},
     )
 
 

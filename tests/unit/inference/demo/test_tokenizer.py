@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 @pytest.fixture(scope="module")
 def tokenizer(repository: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(repository / "minilm" / "1" / "tokenizer.json"))
+    return Tokenizer.from_file(str(repository / "minilm-tokenizer" / "1" / "tokenizer.json"))
 
 
 def test_a_text_keeps_its_own_length(tokenizer: Tokenizer) -> None:
