@@ -9,7 +9,7 @@ import pytest
 from headrace.inference.v2 import grpc_service_pb2 as pb
 from tests.conftest import MeshOf
 from tests.support.controlled import EXPLICIT, operator
-from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
+from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer, headrace
 from tests.support.requests import text
 from tests.support.traces import links_to, trace
 
@@ -73,6 +73,14 @@ def test_texts_of_a_request_are_embedded_as_if_alone(mesh: Mesh) -> None:
     together, _ = embed(mesh, *texts)
     alone = np.concatenate([embed(mesh, one)[0] for one in texts])
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_who_asks_why_is_told_where_it_is_batched(mesh: Mesh) -> None:
+    """`headrace models explain` of an ensemble names its steps; of a step it has the batches."""
+    embed(mesh, "explained")
+    told = headrace("models", "explain", "minilm", "--state-dir", mesh.state_dir)
+    assert "batched in their own models' queues: minilm-tokenizer, minilm-encoder" in told
+    assert "WHAT BATCHES COST" not in told
 
 
 def test_its_configuration_is_the_one_it_was_given(mesh: Mesh) -> None:

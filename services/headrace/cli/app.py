@@ -117,7 +117,9 @@ def models_load(
 @models_app.command("unload")
 def models_unload(
     name: Annotated[str, typer.Argument(help="See `headrace models`.")],
-    dependents: Annotated[bool, typer.Option("--dependents", help="And the models on top of it.")] = False,
+    dependents: Annotated[
+        bool, typer.Option("--dependents", help="And the models of an ensemble's steps.")
+    ] = False,
     state_dir: StateDirOption = STATE_DIR,
     as_json: JsonOption = False,
 ) -> None:

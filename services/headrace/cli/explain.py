@@ -46,6 +46,10 @@ async def _asked(
 def show(one: ModelExplanation, output: Output) -> None:
     """Prints one replica's explanation for a person."""
     output.text(f"{one.model} version {one.version} on {one.replica}")
+    if one.steps:
+        output.text(f"an ensemble; its steps are batched in their own models' queues: {', '.join(one.steps)}")
+        output.text(_counts(one))
+        return
     output.text(_rules(one))
     output.text(_counts(one))
     output.text("\nWHAT BATCHES COST")

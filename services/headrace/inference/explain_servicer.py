@@ -49,6 +49,7 @@ class ExplainServicer:
                 queues=map(_depth, visible(batcher.depths(), call.caller)[:MAX_QUEUES]),
                 counts=_counts(batcher.history.counts),
                 batches=[_batch(one, epoch_ns) for one in past],
+                steps=[step.name for step in model.steps],
             )
         )
 

@@ -33,8 +33,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example metadata: {"model": "linear", "version": "7"}. Code: NOT_FOUND.
     """
     ERROR_REASON_MODEL_NOT_READY: _ErrorReason.ValueType  # 3
-    """The model exists and can't serve now.
-    Example metadata: {"model": "linear", "state": "LOADING"}. Code: UNAVAILABLE, with RetryInfo.
+    """The model exists and can't serve now. "lacks" is there where the model of an ensemble's step is what is missing.
+    Example metadata: {"model": "minilm", "state": "UNAVAILABLE", "lacks": "minilm-tokenizer"}.
+    Code: UNAVAILABLE, with RetryInfo.
     """
     ERROR_REASON_TENSOR_INVALID: _ErrorReason.ValueType  # 4
     """An input or output of the request is not what the model takes.
@@ -119,7 +120,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of a google.rpc.ErrorInfo whose domain is
-    `inference.headrace`, without the ERROR_REASON_ prefix.
+    `inference.headrace`, without the ERROR_REASON_ prefix. An error of an
+    ensemble's step has beside its own metadata "ensemble" and "step", the place
+    of the step in the configuration.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -133,8 +136,9 @@ ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 2
 Example metadata: {"model": "linear", "version": "7"}. Code: NOT_FOUND.
 """
 ERROR_REASON_MODEL_NOT_READY: ErrorReason.ValueType  # 3
-"""The model exists and can't serve now.
-Example metadata: {"model": "linear", "state": "LOADING"}. Code: UNAVAILABLE, with RetryInfo.
+"""The model exists and can't serve now. "lacks" is there where the model of an ensemble's step is what is missing.
+Example metadata: {"model": "minilm", "state": "UNAVAILABLE", "lacks": "minilm-tokenizer"}.
+Code: UNAVAILABLE, with RetryInfo.
 """
 ERROR_REASON_TENSOR_INVALID: ErrorReason.ValueType  # 4
 """An input or output of the request is not what the model takes.

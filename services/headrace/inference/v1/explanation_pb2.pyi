@@ -34,6 +34,7 @@ class ModelExplanation(_message.Message):
     QUEUES_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -60,6 +61,13 @@ class ModelExplanation(_message.Message):
     def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchRecord]:
         """The last batches, newest first."""
 
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The models of an ensemble's steps, each once: requests wait and are batched
+        there, so that an ensemble has no curves, queues and batches of its own.
+        Empty for any other model.
+        """
+
     def __init__(
         self,
         *,
@@ -71,10 +79,11 @@ class ModelExplanation(_message.Message):
         queues: _abc.Iterable[Global___QueueDepth] | None = ...,
         counts: Global___BatchCounts | None = ...,
         batches: _abc.Iterable[Global___BatchRecord] | None = ...,
+        steps: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "counts", b"counts", "curves", b"curves", "model", b"model", "queues", b"queues", "replica", b"replica", "rules", b"rules", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "counts", b"counts", "curves", b"curves", "model", b"model", "queues", b"queues", "replica", b"replica", "rules", b"rules", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
