@@ -31,6 +31,13 @@ from headrace.runtime.rpc import Call
 
 log = structlog.get_logger(__name__)
 
+MARGIN, LEARNING = 2.0, 1 / 16
+"""How often the usual way to a step is taken off a deadline at entry, and the weight of the newest request's way.
+
+A step's queue under overload is as long as its deadlines allow. Who is on the way to it
+comes later than who is judged at entry: without the margin nobody would be refused there.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Around:
@@ -69,6 +76,7 @@ class Ensemble:
         self._rooms = [
             sum(queue.max_queue for queue in member.executor.policy.queues()) for member in members
         ]
+        self._leads = [0.0] * len(members)
         self._last: dict[int, list[tuple[int, ...]]] = {}
         self._at_gates = 0
         self._inside = 0
@@ -111,7 +119,8 @@ class Ensemble:
         for place, shapes in self._last.items():
             member = self._members[place]
             waits = member.timings.of_step(work.level, work.start_by, now)
-            refusal = member.executor.refuses(Work(work.rows, shapes, [], *waits), call, deadline)
+            by = None if deadline is None else deadline - MARGIN * self._leads[place]
+            refusal = member.executor.refuses(Work(work.rows, shapes, [], *waits), call, by)
             if refusal is not None:
                 return errors.of_step(refusal, self._name, place)
         return None
@@ -130,6 +139,7 @@ class Ensemble:
             zip(self._inputs, zip(work.shapes, work.values, strict=True), strict=True)
         )
         passage = Passage(work, call, deadline, tensors, self._around.bill)
+        passage.entered = self._around.clock.monotonic()
         self._inside += 1
         try:
             await self._pass(passage)
@@ -212,9 +222,9 @@ class Ensemble:
         shapes, values, problem = taken(member, passage.tensors)
         signature, asked = member.signature, passage.work
         rows = shapes[0][0] if signature.batches and shapes[0] else 1
-        level, start_by, delays = member.timings.of_step(
-            asked.level, asked.start_by, self._around.clock.monotonic()
-        )
+        now = self._around.clock.monotonic()
+        self._leads[place] += LEARNING * (now - passage.entered - self._leads[place])
+        level, start_by, delays = member.timings.of_step(asked.level, asked.start_by, now)
         work = Work(rows, shapes, values, level, start_by, delays, part=passage)
         if not problem and not member.at_entry:
             problem = together_problem(member, work) or member.face.problem(work.values)

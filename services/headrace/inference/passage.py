@@ -18,7 +18,10 @@ Bill = Callable[[Call, Work, UsageKind, int], None]
 
 
 class Passage:
-    """Used on the event loop only. What the queues of its steps tell it is `execution.Part`."""
+    """Used on the event loop only. What the queues of its steps tell it is `execution.Part`.
+
+    `entered` is the monotonic time at which it began.
+    """
 
     __slots__ = (
         "_bill",
@@ -30,6 +33,7 @@ class Passage:
         "compute_ns",
         "cpu_ns",
         "deadline",
+        "entered",
         "queue_ns",
         "tensors",
         "wait_ns",
@@ -43,6 +47,7 @@ class Passage:
         self.call = call
         self.deadline = deadline
         self.tensors = tensors
+        self.entered = 0.0
         self.queue_ns = self.wait_ns = self.compute_ns = self.cpu_ns = 0
         self._ended_ns = 0
         self._longest: Outcome | None = None

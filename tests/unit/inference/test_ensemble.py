@@ -2,6 +2,9 @@
 
 import asyncio
 import threading
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from headrace.inference.core.policy import BatchPolicy, QueuePolicy
 from headrace.inference.core.tensors import Signature, TensorSpec
 from headrace.inference.entry import EnsembleFace, EntryChecks
 from headrace.inference.execution import Work
+from headrace.inference.executor import Executor
 from headrace.inference.member import Member
 from headrace.metering.client import UsageKind
 from headrace.runtime.errors import HeadraceError
@@ -224,6 +228,28 @@ async def test_what_a_step_would_refuse_is_refused_at_entry() -> None:
         assert one.backends[0].runs == [[1.0], [2.0]]
         gate.set()
         await asyncio.gather(running, waiting)
+
+
+async def test_a_later_step_is_asked_at_entry_with_the_way_to_it_taken_off() -> None:
+    """Its queue is as long as deadlines allow: who is still on the way would find no room in it."""
+    asked: list[float] = []
+
+    def refuses(_work: Work, _call: Call, deadline: float) -> HeadraceError:
+        asked.append(deadline)
+        return HeadraceError("DEADLINE_INFEASIBLE", "too late")
+
+    async with stand() as one:
+        await one.ask(1.0)
+        second, runs = one.members[1], list(one.backends[0].runs)
+        one.members[1] = replace(
+            second, executor=cast("Executor", SimpleNamespace(waiting=0, refuses=refuses))
+        )
+        deadline = CLOCK.monotonic() + 60.0
+        with pytest.raises(HeadraceError, match="step 1: too late"):
+            await one.ask(2.0, deadline=deadline)
+        one.members[1] = second
+        assert deadline - 1.0 < asked[0] < deadline
+        assert one.backends[0].runs == runs
 
 
 async def test_what_a_model_would_not_take_is_refused_before_any_step() -> None:
