@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,12 @@ def refusals(mesh: Mesh) -> dict[str, int]:
     }
 
 
+def weight(pid: int) -> str:
+    """The nice value of a process's session; 0 where the kernel has none."""
+    file = Path(f"/proc/{pid}/autogroup")
+    return file.read_text().split()[-1] if file.exists() else "0"
+
+
 def another_scaling(mesh: Mesh, pid: int) -> bool:
     """Whether scaling runs, as another process than `pid`."""
     (one,) = [one for one in mesh.status()["processes"] if one["service"] == "scaling"]
@@ -68,6 +75,7 @@ async def come_and_go(mesh: Mesh, high: int) -> None:
         (pool,) = (await scaled(mesh, "set", str(high)))["pools"]
         assert (pool["current"], pool["desired"]) == (high, high)
         assert len(mesh.pids("inference")) == high
+        assert {weight(pid) for pid in mesh.pids("inference")} == {"0"}  # little only while they came
         await asyncio.sleep(1.0)
         (pool,) = (await scaled(mesh, "set", "1"))["pools"]
         assert (pool["current"], pool["desired"]) == (1, 1)

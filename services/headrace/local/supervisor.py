@@ -11,10 +11,11 @@ from headrace.local.changes import Changes
 from headrace.local.child import Running, start
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import SERVING, State
+from headrace.local.courtesy import Courtesy
 from headrace.local.edge import SETTLE_S, Edge
 from headrace.local.endpoints import Endpoint
 from headrace.local.errors import process_not_found, process_state
-from headrace.local.kept import Kept, Patience
+from headrace.local.kept import Kept, Launch, Patience
 from headrace.local.plan import (
     CACHE,
     GATEWAY,
@@ -112,8 +113,9 @@ class Supervisor:
         """Starts a stopped process, or one more replica; returns it healthy."""
         if self._stopping:
             raise process_state(name, "going with the whole mesh")
+        courtesy = Courtesy(_launch)
         if name == INFERENCE:
-            process = self._keep(self._spare())
+            process = self._keep(self._spare(), courtesy.launch)
         else:
             process = self.find(name)
             process.require(State.STOPPED)
@@ -124,6 +126,8 @@ class Supervisor:
         except BaseException:
             await self._gone(process)
             raise
+        finally:
+            courtesy.end()
         if endpoint := process.spec.endpoint:
             await self._edge.used(lambda: [endpoint] if process.state in SERVING else [])
         return process
@@ -203,7 +207,7 @@ class Supervisor:
                 return ValkeyProbe(spec.address, USER, self._plan.state.valkey_password.read_text())
         return HealthProbe(spec.address)
 
-    def _keep(self, spec: Spec) -> Kept:
+    def _keep(self, spec: Spec, launch: Launch | None = None) -> Kept:
         process = Kept(
             spec,
             self._probe(spec),
@@ -212,7 +216,7 @@ class Supervisor:
             changed=self._changed,
             patience=self._patience,
             backoff=self._backoff,
-            launch=_launch,
+            launch=launch or _launch,
         )
         self.processes[spec.name] = process
         return process
