@@ -15,6 +15,9 @@ NOTHING = [[256] * 2048]
 ROWS = distinct_rows(3, seed=11)
 UNKNOWN = "no-such-model"
 
+TRITON = "tritonclient[grpc,http]==2.73.0"
+"""Triton's clients, in one environment."""
+
 Case = Mapping[str, Any]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.cases import TRITON
 from tests.conftest import MeshOf
 from tests.support.cache import ROOT
 from tests.support.commands import output_of
@@ -25,7 +26,7 @@ def reports(mesh_of: MeshOf) -> dict[str, dict[str, Any]]:
         write_scale(mesh.state_dir / "models", model, 3.0)
         job = {"address": mesh.gateway, "token": mesh.operator_token, "model": model}
         printed = output_of(
-            [venv(f"tritonclient[{form}]==2.73.0"), SCRIPTS / f"triton_control_{form}.py"],
+            [venv(TRITON), SCRIPTS / f"triton_control_{form}.py"],
             text=json.dumps(job),
         )
         found[form] = json.loads(printed)

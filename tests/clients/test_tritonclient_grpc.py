@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.clients.cases import ROWS, UNKNOWN, cases, check_answers
+from tests.clients.cases import ROWS, TRITON, UNKNOWN, cases, check_answers
 from tests.support.cache import ROOT
 from tests.support.commands import output_of
 from tests.support.mesh import Mesh
 from tests.support.requests import Linear
 from tests.support.venvs import venv
 
-REQUIREMENT = "tritonclient[grpc]==2.73.0"
 SCRIPT = ROOT / "tests" / "clients" / "scripts" / "triton_grpc.py"
 DEMO_MODELS = {"linear", "linear-cached", "magika", "minilm", "minilm-encoder", "minilm-tokenizer"}
 CONCURRENT = 32
@@ -27,7 +26,7 @@ def report(mesh: Mesh) -> dict[str, Any]:
         {"model": "linear", "inputs": {"x": {"datatype": "FP32", "data": [row.tolist()]}}} for row in rows
     ]
     job = {"address": mesh.gateway, "token": mesh.demo_token, "cases": cases(), "concurrent": concurrent}
-    printed = output_of([venv(REQUIREMENT), SCRIPT], text=json.dumps(job))
+    printed = output_of([venv(TRITON), SCRIPT], text=json.dumps(job))
     result: dict[str, Any] = json.loads(printed)
     return result
 

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.clients.cases import UNKNOWN, cases, check_answers
+from tests.clients.cases import TRITON, UNKNOWN, cases, check_answers
 from tests.support.cache import ROOT
 from tests.support.commands import output_of
 from tests.support.mesh import Mesh
 from tests.support.requests import Linear
 from tests.support.venvs import venv
 
-REQUIREMENT = "tritonclient[http]==2.73.0"
 SCRIPT = ROOT / "tests" / "clients" / "scripts" / "triton_http.py"
 
 
@@ -20,7 +19,7 @@ SCRIPT = ROOT / "tests" / "clients" / "scripts" / "triton_http.py"
 def report(mesh: Mesh) -> dict[str, Any]:
     """What the client saw in one run."""
     job = {"address": mesh.gateway, "token": mesh.demo_token, "cases": cases()}
-    result: dict[str, Any] = json.loads(output_of([venv(REQUIREMENT), SCRIPT], text=json.dumps(job)))
+    result: dict[str, Any] = json.loads(output_of([venv(TRITON), SCRIPT], text=json.dumps(job)))
     return result
 
 

@@ -46,7 +46,7 @@ def _until_ready(process: "subprocess.Popen[str]") -> Iterator[str]:
     raise AssertionError(f"ended with {process.wait()} before it was ready")
 
 
-@pytest.mark.parametrize("state", [".headrace", "an other"])
+@pytest.mark.parametrize("state", [pytest.param(".headrace", marks=pytest.mark.slow), "an other"])
 def test_each_can_be_pasted(state: str, mesh: Mesh, grpcurl: Path) -> None:
     """In the same directory each of the three ends 0 and answers, wherever the state is, spaces in its name included."""
     search = f"{Path(sys.executable).parent}:{grpcurl.parent}:{os.environ['PATH']}"

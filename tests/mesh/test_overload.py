@@ -101,7 +101,7 @@ def _quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[int(share * (len(values) - 1))] if values else 0.0
 
 
-@pytest.mark.parametrize("seconds", [6.0, pytest.param(FULL_S, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [4.0, pytest.param(FULL_S, marks=pytest.mark.slow)])
 async def test_overload_is_refused_and_goodput_holds(mesh_of: MeshOf, seconds: float) -> None:
     """Three times what the model can do: what it can't answer in time is told when to come again, and not computed.
 
@@ -114,7 +114,7 @@ async def test_overload_is_refused_and_goodput_holds(mesh_of: MeshOf, seconds: f
         options = [("grpc.use_local_subchannel_pool", 1)]
         opened = [grpc.aio.insecure_channel(mesh.gateway, options) for _ in range(CONNECTIONS)]
         load = Load(mesh, [await stack.enter_async_context(channel) for channel in opened])
-        peak = await load.peak(3.0)
+        peak = await load.peak(2.0)
         before = await load.executed()
         endings = await load.open_loop(3 * peak, seconds)
         computed = await load.executed() - before

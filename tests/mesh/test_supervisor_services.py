@@ -92,6 +92,7 @@ def test_order_of_the_end(place: Place) -> None:
     assert set(order[6:]) == {"valkey", "insight"}
 
 
+@pytest.mark.slow  # test_chaos.py kills one too, and has the ledger judged
 @pytest.mark.chaos
 def test_usage_of_a_killed_replica(place: Place) -> None:
     """What a replica answered before kill -9 is billed, once, although metering had taken none of it."""
