@@ -51,7 +51,7 @@ def health(found: Overview) -> Mapping[str, int]:
 
 def test_figures_are_what_was_sent(place: Place) -> None:
     """Requests, failures, cost, and who answers; then a service is lost, and its figures with it."""
-    document = place.up(env={"HEADRACE_INSIGHT_FIGURES_INTERVAL_S": "0.5"})
+    document = place.up()
     mesh = Mesh(document["gateway"], document["services"], place.state.root)
     try:
         found = eventually(lambda: _settled(overview(mesh)), "every process was read twice", 20)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +31,11 @@ class Place:
         config = self.state.root / "headrace.yaml"
         return [*arguments, "--port", "0", "--state-dir", str(self.state.root), "--config", str(config)]
 
-    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        return run(headrace_command(*arguments), env=environment(env or {}), timeout_s=UP_S, cwd=ROOT)
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(headrace_command(*arguments), env=environment({}), timeout_s=UP_S, cwd=ROOT)
 
-    def up(self, *arguments: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
-        done = self.run(*self.arguments("up", "--detach", "--json", *arguments), env=env)
+    def up(self, *arguments: str) -> dict[str, Any]:
+        done = self.run(*self.arguments("up", "--detach", "--json", *arguments))
         assert done.returncode == 0, done.stdout + done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
         return document
