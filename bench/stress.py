@@ -1,8 +1,10 @@
 """Figures under many users and under more than can be served."""
 
 import itertools
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from grpc import StatusCode
 
@@ -12,7 +14,7 @@ from bench.figures import Figure
 from bench.frames import framed, linear_request, minilm_request, texts
 from bench.measure import TOKENS, distinct
 from bench.mesh import MIB, Mesh
-from bench.probes import refusals
+from bench.probes import Probes, refusals
 from bench.programs import addressed, printed
 
 USERS, THINK_S, RAMP_S, SECONDS = 5000, 2.5, 10.0, 20.0
@@ -83,6 +85,12 @@ def overload(mesh: Mesh, folder: Path) -> list[Figure]:
     seen = {CODES[code]: count for code, count in ended(mesh.target, before, sent).items()}
     if seen.keys() - SERVED_OR_REFUSED:
         raise RunVoid(f"{mesh.target.name}: under overload grpc-status was {dict(seen)}")
+    return _overload_figures(peak, flood, probes, seen)
+
+
+def _overload_figures(
+    peak: float, flood: Mapping[str, Any], probes: Probes, seen: Mapping[str, int]
+) -> list[Figure]:
     name = f"`minilm` at {OVERLOAD} times its capacity"
     told = ", ".join(f"{code} {count:,}" for code, count in sorted(seen.items()))
     return [

@@ -51,6 +51,12 @@ class Stand:
         return [float(np.frombuffer(value, np.float32)[0]) for value in outcome.answer.values]
 
 
+def _graph(steps: tuple[Step, ...]) -> Graph:
+    outputs = ("y",) if steps is CHAIN else ("l", "r")
+    given = tuple(TensorSpec(name, "FP32", (2,)) for name in outputs)
+    return Graph(Signature("whole", (TensorSpec("x", "FP32", (2,)),), given, 4), steps)
+
+
 @asynccontextmanager
 async def stand(
     steps: tuple[Step, ...] = CHAIN,
@@ -70,16 +76,7 @@ async def stand(
         batches.append(batch)
         own.executed(batch)
 
-    outputs = ("y",) if steps is CHAIN else ("l", "r")
-    graph = Graph(
-        Signature(
-            "whole",
-            (TensorSpec("x", "FP32", (2,)),),
-            tuple(TensorSpec(name, "FP32", (2,)) for name in outputs),
-            4,
-        ),
-        steps,
-    )
+    graph = _graph(steps)
     given = {tensor for step in steps for tensor in step.outputs.values()}
     members = [
         Member(

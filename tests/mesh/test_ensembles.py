@@ -42,8 +42,10 @@ def test_a_trace_shows_each_step_with_its_wait_and_its_batch(mesh: Mesh) -> None
         told["headrace-trace-id"],
         lambda seen: len(seen.linked) == 2 and len(seen.of("inference", "queue")) == 2,
     )
-    steps = sorted(found.of("inference", "step"), key=lambda span: span.start_time.ToNanoseconds())
+    steps = [found.of("inference", f"step {model}")[0] for model in STEPS]
     assert tuple(step.attributes["headrace.model"] for step in steps) == STEPS
+    first, second = (step.start_time.ToNanoseconds() for step in steps)
+    assert first < second
     parents = [found.parent_of(step) for step in steps]
     assert {parent.name for parent in parents if parent} == {"inference.GRPCInferenceService/ModelInfer"}
     waits = [found.parent_of(queue) for queue in found.of("inference", "queue")]

@@ -43,6 +43,20 @@ async def _asked(
     return found
 
 
+LAST_BATCHES = [
+    "cut",
+    "no more",
+    "rows",
+    "requests",
+    "tenants",
+    "waited ms",
+    "predicted ms",
+    "took ms",
+    "padding",
+    "runs",
+]
+
+
 def show(one: ModelExplanation, output: Output) -> None:
     """Prints one replica's explanation for a person."""
     output.text(f"{one.model} version {one.version} on {one.replica}")
@@ -52,6 +66,13 @@ def show(one: ModelExplanation, output: Output) -> None:
         return
     output.text(_rules(one))
     output.text(_counts(one))
+    _show_costs(one, output)
+    _show_queues(one, output)
+    output.text("\nTHE LAST BATCHES, NEWEST FIRST")
+    output.table(LAST_BATCHES, [_batch(batch) for batch in one.batches])
+
+
+def _show_costs(one: ModelExplanation, output: Output) -> None:
     output.text("\nWHAT BATCHES COST")
     if not one.curves:
         output.text("nothing was executed yet")
@@ -64,38 +85,25 @@ def show(one: ModelExplanation, output: Output) -> None:
                 for size in curve.sizes
             ],
         )
+
+
+def _show_queues(one: ModelExplanation, output: Output) -> None:
     output.text("\nWHO WAITS NOW")
     if not one.queues:
         output.text("nobody")
-    else:
-        output.table(
-            ["priority", "tenant", "requests", "cost ms", "weight"],
-            [
-                [
-                    f"{queue.priority}{' delayed' if queue.delayed else ''}",
-                    queue.tenant,
-                    str(queue.requests),
-                    f"{queue.cost.ToNanoseconds() / 1e6:.1f}",
-                    f"{queue.weight:g}",
-                ]
-                for queue in one.queues
-            ],
-        )
-    output.text("\nTHE LAST BATCHES, NEWEST FIRST")
+        return
     output.table(
+        ["priority", "tenant", "requests", "cost ms", "weight"],
         [
-            "cut",
-            "no more",
-            "rows",
-            "requests",
-            "tenants",
-            "waited ms",
-            "predicted ms",
-            "took ms",
-            "padding",
-            "runs",
+            [
+                f"{queue.priority}{' delayed' if queue.delayed else ''}",
+                queue.tenant,
+                str(queue.requests),
+                f"{queue.cost.ToNanoseconds() / 1e6:.1f}",
+                f"{queue.weight:g}",
+            ]
+            for queue in one.queues
         ],
-        [_batch(batch) for batch in one.batches],
     )
 
 

@@ -28,6 +28,7 @@ from headrace.inference.flight_servicer import FlightRecorderServicer
 from headrace.inference.flights import FlightRecorder
 from headrace.inference.load import metering_load
 from headrace.inference.machine import Machine
+from headrace.inference.models import Models
 from headrace.inference.observation import LogSettings, TraceSettings
 from headrace.inference.open_ai_servicer import OpenAiServicer
 from headrace.inference.orca_servicer import OrcaServicer
@@ -55,6 +56,15 @@ from headrace.runtime.server import Server, ServerSettings, serving
 from headrace.runtime.telemetry import Telemetry, telemetry
 
 CODES = {**OWN_CODES, **GUARD_CODES, **METERING_CODES}
+SCOPES = {
+    **servicer.SCOPES,
+    **rest_servicer.SCOPES,
+    **rest_control_servicer.SCOPES,
+    **open_ai_servicer.SCOPES,
+    **orca_servicer.SCOPES,
+    **explain_servicer.SCOPES,
+    **flight_servicer.SCOPES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +93,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         # Looking at flights, and at the load four times a second, must not push flights out.
         untold = frozenset({*flight_servicer.SCOPES, *orca_servicer.SCOPES})
         flights = FlightRecorder(settings.flights, clock, untold)
-        control = await stack.enter_async_context(
-            serving_models(
-                settings.repository,
-                settings.models,
-                Surroundings(
-                    settings.instances,
-                    observed,
-                    around.usage,
-                    flights,
-                    clock,
-                    settings.replica,
-                    settings.weights,
-                ),
-            )
-        )
-        models = control.models
-        changes = Changes(control, LogSettings(stack.enter_context(switched_logs())), TraceSettings(observed))
-        agreement = await stack.enter_async_context(
-            agreeing(settings.repository.shared, settings.replica, changes.apply, clock)
-        )
-        commands = Commands(settings.repository.mode, changes, agreement)
-        stack.push_async_callback(commands.close)
+        models, commands = await _models(settings, stack, observed, around, clock, flights)
         observed.registry.register(TritonMetrics(models))
         observed.registry.register(BatchingMetrics(models))
         load = await stack.enter_async_context(metering_load(models, Machine(), clock))
@@ -133,36 +122,8 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             *methods_of(explain_servicer.SERVICE, ExplainServicer(models, clock, settings.replica)),
             *methods_of(flight_servicer.SERVICE, FlightRecorderServicer(flights, settings.replica)),
         ]
-        scopes = {
-            **servicer.SCOPES,
-            **rest_servicer.SCOPES,
-            **rest_control_servicer.SCOPES,
-            **open_ai_servicer.SCOPES,
-            **orca_servicer.SCOPES,
-            **explain_servicer.SCOPES,
-            **flight_servicer.SCOPES,
-        }
-        access = Access(scopes, around.admission.revocations)
-        boundary = Boundary(
-            identity=TokenIdentity(TokenVerifier(settings.jwks, clock)),
-            access=access,
-            codes=CODES,
-            telemetry=observed,
-            clock=clock,
-            ends=flights,
-        )
-        server = await stack.enter_async_context(
-            serving(
-                methods,
-                boundary,
-                ServerSettings(
-                    settings.listen,
-                    settings.grpc_socket,
-                    settings.max_message_bytes,
-                    settings.drain_grace_s,
-                ),
-            )
-        )
+        access = Access(SCOPES, around.admission.revocations)
+        server = await stack.enter_async_context(_served(settings, methods, access, observed, clock, flights))
         tell_hot = await stack.enter_async_context(
             _hot_ingress(settings, hot, access, observed, clock, flights)
         )
@@ -171,6 +132,55 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         stack.callback(orca.end)
         stack.callback(streams.end)
         await stack.enter_async_context(server.ready())
+        yield server
+
+
+async def _models(
+    settings: InferenceSettings,
+    stack: AsyncExitStack,
+    observed: Telemetry,
+    around: Neighbours,
+    clock: Clock,
+    flights: FlightRecorder,
+) -> tuple[Models, Commands]:
+    """The models that serve, and what changes them on all replicas."""
+    surroundings = Surroundings(
+        settings.instances, observed, around.usage, flights, clock, settings.replica, settings.weights
+    )
+    control = await stack.enter_async_context(
+        serving_models(settings.repository, settings.models, surroundings)
+    )
+    changes = Changes(control, LogSettings(stack.enter_context(switched_logs())), TraceSettings(observed))
+    agreement = await stack.enter_async_context(
+        agreeing(settings.repository.shared, settings.replica, changes.apply, clock)
+    )
+    commands = Commands(settings.repository.mode, changes, agreement)
+    stack.push_async_callback(commands.close)
+    return control.models, commands
+
+
+@asynccontextmanager
+async def _served(
+    settings: InferenceSettings,
+    methods: list[Method],
+    access: Access,
+    observed: Telemetry,
+    clock: Clock,
+    flights: FlightRecorder,
+) -> AsyncIterator[Server]:
+    """The gRPC server, on TCP and on its socket."""
+    boundary = Boundary(
+        identity=TokenIdentity(TokenVerifier(settings.jwks, clock)),
+        access=access,
+        codes=CODES,
+        telemetry=observed,
+        clock=clock,
+        ends=flights,
+    )
+    where = ServerSettings(
+        settings.listen, settings.grpc_socket, settings.max_message_bytes, settings.drain_grace_s
+    )
+    async with serving(methods, boundary, where) as server:
         yield server
 
 

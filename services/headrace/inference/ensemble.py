@@ -243,7 +243,7 @@ class Ensemble:
             yield call
             return
         span = self._around.tracer.start_span(
-            "step",
+            f"step {member.name}",
             context=set_span_in_context(call.span, Context()),
             attributes={"headrace.model": member.name, "headrace.step": place},
         )
