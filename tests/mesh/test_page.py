@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300)]
 
 SCRIPT = Path(__file__).parent / "scripts" / "page.mjs"
-HOSTILE_TRACE = 0xBAD
+STORED_S = 0.5
+"""Insight gathers spans for a quarter of a second."""
 HOSTILE = """</script><img src=x onerror="document.title='owned'"><script>document.title='owned'</script>"""
 
 
@@ -51,16 +53,20 @@ def working(mesh: Mesh) -> Iterator[None]:
 def send_hostile_span(mesh: Mesh) -> None:
     """A trace whose name and model are markup, far in the future so that it stays first."""
     now = time.time_ns()
-    span = otlp_span(HOSTILE_TRACE, 1, start=now + 3600 * 10**9, end=now + 3601 * 10**9)
-    span.name = HOSTILE
-    span.attributes.add(key="headrace.model").value.string_value = HOSTILE
+    attempts = count(0xBAD)
     with mesh.channel(f"unix:{StateDir(mesh.state_dir).insight_socket}") as channel:
-        stub, request = TraceServiceStub(channel), otlp_request(span, service="gateway")
+        stub = TraceServiceStub(channel)
 
         def kept() -> bool:
-            # Behind a flood of another test insight keeps no further trace for a while.
-            stub.Export(request, timeout=10)
-            return stored(mesh, f"{HOSTILE_TRACE:032x}") is not None
+            # Behind a flood of another test insight keeps no further trace for a while, and what it
+            # did not keep it never keeps: each attempt is another trace, and has time to be stored.
+            trace = next(attempts)
+            span = otlp_span(trace, 1, start=now + 3600 * 10**9, end=now + 3601 * 10**9)
+            span.name = HOSTILE
+            span.attributes.add(key="headrace.model").value.string_value = HOSTILE
+            stub.Export(otlp_request(span, service="gateway"), timeout=10)
+            time.sleep(STORED_S)
+            return stored(mesh, f"{trace:032x}") is not None
 
         eventually(kept, "insight keeps the trace", 30.0)
 

@@ -7,7 +7,7 @@ import random
 import resource
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import envoy
@@ -24,6 +24,7 @@ from headrace.local.kept import Kept, Patience
 from headrace.local.keys import SCOPES as ALL_SCOPES
 from headrace.local.keys import KeyStore
 from headrace.local.plan import METERING, Plan
+from headrace.local.ports import FreePorts
 from headrace.local.report import Report
 from headrace.local.secret_files import ensure_secrets
 from headrace.local.servicer import SCOPES, SupervisorServicer
@@ -57,13 +58,13 @@ async def supervise(
     config = configuration(settings)
     prepare(state)
     try:
-        with locked(state):
+        with locked(state), closing(FreePorts(random.Random())) as free:
             clear_run(state)
             write_record(state, "")
             _raise_descriptor_limit()
             plan = Plan(state, config, settings.environ, sys.executable, _envoy(), _valkey(config))
             try:
-                await _run(plan, report, shutdown, clock or SystemClock())
+                await _run(plan, free, report, shutdown, clock or SystemClock())
             except ExceptionGroup as group:  # the task group's wrapping of whatever ended it
                 faults = group.subgroup(StartFault)
                 if faults is None:
@@ -81,7 +82,7 @@ async def supervise(
         ) from None
 
 
-async def _run(plan: Plan, report: Report, shutdown: Shutdown, clock: Clock) -> None:
+async def _run(plan: Plan, free: FreePorts, report: Report, shutdown: Shutdown, clock: Clock) -> None:
     state = plan.state
     keys = KeyStore(state.keys, clock=clock)
     ensure_tokens(state, keys, clock)
@@ -97,6 +98,7 @@ async def _run(plan: Plan, report: Report, shutdown: Shutdown, clock: Clock) -> 
             patience=Patience(),
             backoff=Backoff(),
             draw=random.Random(),
+            free=free,
             sweep=sweeper.once,
         )
         async with _socket(supervisor, shutdown, state, clock):

@@ -1,7 +1,9 @@
 """TCP ports on the loopback: which are free, and who holds one that is not."""
 
+import contextlib
 import random
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -12,27 +14,47 @@ _LOWEST = 20000
 
 
 class FreePorts:
-    """Gives out free ports, never one twice.
+    """Gives out free ports, never one twice, and keeps each from everybody else until it is closed.
 
     They lie below the kernel's ephemeral range: in it, a port that was free
     when it was picked may be the source port of somebody's connection when the
-    process that got it binds it.
+    process that got it binds it. Another mesh that starts at the same moment
+    looks for free ports too: what is given out is held.
     """
 
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
-        self._given: set[int] = set()
+        self._held = ExitStack()
 
     def take(self, count: int = 1) -> int:
         """The first of `count` free ports in a row."""
         top = _ephemeral_start() - count
         for _ in range(1000):
             first = self._draw.randrange(_LOWEST, top)
-            row = range(first, first + count)
-            if self._given.isdisjoint(row) and all(is_free(port) for port in row):
-                self._given.update(row)
+            with contextlib.suppress(OSError), ExitStack() as row:
+                for port in range(first, first + count):
+                    row.enter_context(_held(port))
+                self._held.push(row.pop_all())
                 return first
         raise OSError("no free port found")
+
+    def close(self) -> None:
+        """Lets go of all that were given out."""
+        self._held.close()
+
+
+def _held(port: int) -> socket.socket:
+    """Keeps others from taking `port`, but not from listening on it; raises OSError where somebody has it."""
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        holder.bind((HOST, port))
+    except OSError:
+        holder.close()
+        raise
+    # Only now: whoever binds it with the same option, as servers do, may listen beside a socket
+    # that does not. Whoever looks for a free port as we do is refused.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return holder
 
 
 def is_free(port: int) -> bool:

@@ -41,7 +41,8 @@ log = structlog.get_logger()
 class Supervisor:
     """Owns every process.
 
-    `tasks` is a task group of the caller's, `changed` hears of every change.
+    `tasks` is a task group of the caller's, `changed` hears of every change, `free` gives ports to
+    what has none by configuration.
     `sweep` is awaited between the end of the last replica and that of metering.
     """
 
@@ -55,6 +56,7 @@ class Supervisor:
         patience: Patience,
         backoff: Backoff,
         draw: random.Random,
+        free: FreePorts,
         sweep: Callable[[], Awaitable[object]],
     ) -> None:
         self.processes: dict[str, Kept] = {}
@@ -66,7 +68,8 @@ class Supervisor:
         self._backoff = backoff
         self._draw = draw
         self._sweep = sweep
-        self._free = FreePorts(draw)
+        self._free = free
+        self._ports_of: dict[int, int] = {}
         self._edge = Edge(plan.state.envoy_admin, lambda: self.processes[GATEWAY].state in SERVING, clock)
         self._gateway = plan.gateway_settings(plan.config.gateway.port or self._free.take())
         self._targets = TargetsFile(plan.state.targets)
@@ -254,8 +257,12 @@ class Supervisor:
         await asyncio.sleep(SETTLE_S)
 
     def _replica(self, number: int) -> Spec:
-        first = self._plan.config.inference.port
-        return self._plan.replica_spec(number, first + 10 * number if first else self._free.take(2))
+        if first := self._plan.config.inference.port:
+            return self._plan.replica_spec(number, first + 10 * number)
+        # The same again for the same number: however often replicas come and go, few ports are held.
+        if number not in self._ports_of:
+            self._ports_of[number] = self._free.take(2)
+        return self._plan.replica_spec(number, self._ports_of[number])
 
     def _spare(self) -> Spec:
         """A replica of a number that none has, on ports that nobody holds."""

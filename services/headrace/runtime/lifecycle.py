@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NoReturn, TypeVar
 
@@ -20,6 +20,7 @@ from headrace.runtime.settings import SettingsError
 from headrace.runtime.start import StartFailed
 
 S = TypeVar("S")
+E = TypeVar("E", bound=BaseException)
 
 GC_ALLOCATIONS = 20_000
 
@@ -39,10 +40,10 @@ def run(
     try:
         # A file that a setting names is read by `build`.
         uvloop.run(_until_stopped(build(read(os.environ))))
-    except SettingsError as error:
-        sys.exit(_told(error.problems, 2))
-    except StartFailed as error:
-        sys.exit(_told([str(error)], 1))
+    except* SettingsError as errors:
+        sys.exit(_told([problem for error in _each(errors) for problem in error.problems], 2))
+    except* StartFailed as errors:
+        sys.exit(_told([str(error) for error in _each(errors)], 1))
     sys.exit(0)
 
 
@@ -64,6 +65,15 @@ async def _until_stopped(service: AbstractAsyncContextManager[object]) -> None:
         gc.freeze()
         gc.set_threshold(GC_ALLOCATIONS, 20, 20)
         await stopped.wait()
+
+
+def _each(group: BaseExceptionGroup[E]) -> Iterator[E]:
+    """What it holds, however many task groups wrapped it."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error
 
 
 def _told(problems: list[str], code: int) -> int:

@@ -3,7 +3,8 @@
 import os
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -38,16 +39,43 @@ def test_free_again(taken: int) -> None:
     assert is_free(port)
 
 
-def test_never_one_twice() -> None:
+@pytest.fixture
+def ports_of() -> Iterator[Callable[[int], FreePorts]]:
+    """Ports drawn from a seed, let go of at the end."""
+    with ExitStack() as made:
+        yield lambda seed: made.enter_context(closing(FreePorts(random.Random(seed))))
+
+
+def test_never_one_twice(ports_of: Callable[[int], FreePorts]) -> None:
     """Ports are given out in rows, none twice, all below the kernel's ephemeral range."""
-    ports = FreePorts(random.Random(1))
+    ports = ports_of(1)
     given = [port for _ in range(50) for first in [ports.take(2)] for port in (first, first + 1)]
     assert len(set(given)) == 100
     assert max(given) < 32768
 
 
-def test_meshes_side_by_side() -> None:
-    """Two that draw alike still get free ports: a port that is held meanwhile is passed over."""
-    first = FreePorts(random.Random(7)).take()
-    with socket.create_server((HOST, first)):
-        assert FreePorts(random.Random(7)).take() != first
+def test_meshes_side_by_side(ports_of: Callable[[int], FreePorts]) -> None:
+    """Two that draw alike at the same moment get different ports: what one was given, the other passes over."""
+    ours, theirs = ports_of(7), ports_of(7)
+    first = {ours.take() for _ in range(20)}
+    assert first.isdisjoint({theirs.take() for _ in range(20)})
+
+
+def test_whoever_it_is_for_may_listen(ports_of: Callable[[int], FreePorts]) -> None:
+    """A port that was given out is free for the server that gets it, Envoy's kind (SO_REUSEPORT) too, and again after it."""
+    port = ports_of(1).take()
+    for reuse_port in (False, True, False):
+        assert is_free(port)
+        with socket.create_server((HOST, port), reuse_port=reuse_port) as server:
+            assert not is_free(port)
+            with socket.create_connection((HOST, port)):
+                server.accept()[0].close()
+
+
+def test_let_go() -> None:
+    """After `close` anybody may have them."""
+    ports = FreePorts(random.Random(1))
+    port = ports.take()
+    ports.close()
+    with closing(socket.socket()) as other:
+        other.bind((HOST, port))
