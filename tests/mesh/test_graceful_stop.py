@@ -135,7 +135,8 @@ def asking(mesh: Mesh, process: Process) -> Iterator[list[str]]:
     asked, over = [0], threading.Event()
 
     def ask() -> None:
-        with mesh.channel(process.address) as channel:
+        # With gRPC's own retry, as clients have it: a call that the connection's end says was not taken is sent again.
+        with grpc.insecure_channel(process.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             while not over.wait(0.02):
                 try:
                     ASKED[process.service](channel, bearer(mesh.operator_token))

@@ -127,9 +127,10 @@ async def test_overload_is_refused_and_goodput_holds(mesh_of: MeshOf, seconds: f
         f" refused {len(refused)}, p50 {_quantile([o.took_s for o in refused], 0.5) * 1e3:.1f} ms,"
         f" p99 {_quantile([o.took_s for o in refused], 0.99) * 1e3:.1f} ms; {dict(how)}"
     )
-    if seconds >= FULL_S:  # for seconds beside other tests the model is measured with them
+    if seconds >= FULL_S:  # for seconds beside other tests the model, and its peak, are measured with them
         assert len(answered) >= 0.8 * computed
-    assert len(refused) >= len(endings) / 3
+        assert len(refused) >= len(endings) / 3
+    assert len(refused) >= (len(endings) - len(answered)) / 2
     assert all(one.code is grpc.StatusCode.UNAVAILABLE and one.retry for one in refused)
     command = [sys.executable, "-m", "headrace.cli", "models", "explain", "slow", "--json"]
     explained = output_of([*command, "--state-dir", mesh.state_dir])
