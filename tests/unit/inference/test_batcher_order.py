@@ -6,9 +6,10 @@ import threading
 from headrace.inference.batch import Job, Ticket, executed
 from headrace.inference.batcher import Batcher
 from headrace.inference.core.cutting import Cut
-from headrace.inference.core.policy import BatchPolicy
+from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
 from headrace.runtime.rpc import Call, Caller
 from tests.fakes.inference import Doubling
+from tests.fakes.neighbours import SetClock
 from tests.unit.inference.test_batcher import CLOCK, batching, call, numbers, started, work
 
 
@@ -29,6 +30,24 @@ async def test_an_answer_of_another_request_is_handed_to_nobody() -> None:
         "answered",
     ]
     assert batcher.history.counts.mixed_up == 2
+
+
+async def test_a_delayed_request_gets_its_answer() -> None:
+    """Put back when its timeout has passed, it is still the same request: each DELAY that came true was INTERNAL once."""
+    clock, gate = SetClock(0.0), threading.Event()
+    backend = Doubling(gate=gate)
+    delaying = QueuePolicy(8, 1.0, TimeoutAction.DELAY)
+    batcher = Batcher(backend, BatchPolicy(max_batch_size=1, levels=(delaying,)), 1, clock, lambda _: None)
+    ahead = asyncio.ensure_future(batcher.submit(work(1.0), call(), None))
+    await started(backend)
+    late = work(2.0)
+    late.start_by, late.delays = 1.0, True
+    waiting = asyncio.ensure_future(batcher.submit(late, call(), None))
+    await asyncio.sleep(0)
+    clock.now = 2.0
+    gate.set()
+    assert [numbers(one) for one in await asyncio.gather(ahead, waiting)] == [[2.0], [4.0]]
+    await batcher.close()
 
 
 async def test_ordered_answers_leave_in_the_order_of_their_requests() -> None:

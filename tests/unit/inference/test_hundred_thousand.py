@@ -140,6 +140,7 @@ class Mesh:
         self.queue.completed(cut, 0.001 + 0.0004 * cut.rows if done.runs == 1 else None)
         for one, (number, work), answer in zip(cut.items, tickets, done.answers, strict=True):
             del self.works[one]
+            assert answer is None or answer.tag == one.number, "not the number that it was given"
             self.end(number, self.judged(number, work, answer))
         self.pump()
 
@@ -150,7 +151,6 @@ class Mesh:
             return "failed"
         expected = np.full((work.rows, 2), 2.0 * number, np.float32).tobytes()
         assert bytes(answer.values[0]) == expected, "an answer that is another's"
-        assert answer.tag == work.tag
         return "left" if number in self.left else "answered"
 
 

@@ -76,6 +76,7 @@ class BatchQueue(Generic[T]):
         lane = self._places.lane(item)
         refusal = self._judged(lane, item)
         if refusal is None:
+            self._numbers = item.number = self._numbers + 1  # once: its answer is known by it
             self._insert(lane, item)
         elif not refusal.full:
             self._refused_at = item.arrived
@@ -163,7 +164,6 @@ class BatchQueue(Generic[T]):
         return None
 
     def _insert(self, lane: Lane[T], item: T) -> None:
-        self._numbers = item.number = self._numbers + 1
         level, account = lane.level, lane.account
         item.lane, item.account = lane, account
         if not account.live:

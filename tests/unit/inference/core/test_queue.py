@@ -163,6 +163,15 @@ def test_a_delayed_request_goes_behind_its_level_and_before_the_next() -> None:
     assert [cut.items for cut in cuts(queue, 2.0)] == [[fresh], [first], [below]]
 
 
+def test_a_delayed_request_keeps_its_number() -> None:
+    """Its answer is known by it: it is the same request before and after."""
+    first = item(0.0, start_by=1.0, delays=True)
+    queue = filled(DELAY, first, item(0.5))
+    before = first.number
+    assert queue.expire(1.0) == []
+    assert first.number == before
+
+
 def test_a_delayed_request_does_not_age() -> None:
     """However long it has waited, whoever of its level has not timed out goes first."""
     policy = BatchPolicy(max_batch_size=1, levels=DELAY.levels, aging_s=0.1)
