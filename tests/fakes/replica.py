@@ -87,7 +87,7 @@ async def replica(
         "1",
         ModelConfig(),
         backend,
-        Batcher(backend, BatchPolicy(max_batch_size=1), 1, CLOCK, recorded.executed),
+        Batcher(backend, BatchPolicy(max_batch_size=1), 1, CLOCK, recorded.executed, unpaid=recorded.unpaid),
         Decoder(backend.signature),
         Encoder(backend.signature, "1"),
         Statistics("doubling", "1", InferenceMetrics(telemetry.registry)),

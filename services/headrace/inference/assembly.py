@@ -95,6 +95,7 @@ class Assembly:
                 observe,
                 around.weights,
                 lengths,
+                usage.unpaid,
             ),
             Decoder(loaded.backend.signature),
             Encoder(loaded.backend.signature, loaded.version),

@@ -1,18 +1,21 @@
 """A request that waits, the batch that it ends in, and what its caller gets."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace.inference.backend import Backend
 from headrace.inference.core.cutting import Cut
 from headrace.inference.core.history import PastBatch
 from headrace.inference.core.lanes import Item
-from headrace.inference.execution import Answer, Executed, Part, Work, execute
+from headrace.inference.execution import Answer, Executed, Work, execute
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
 
 NO_WORK = Work(0, [], [])
+
+Unpaid = Callable[[Call, Work, int], None]
+"""(call, work, CPU nanoseconds): hears of a request that was executed, and whose caller left before its answer did."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,13 +39,16 @@ class Ticket(Item):
         elif ending is not None:
             self.waiter.set_result(ending)
 
-    def told_in_vain(self, part: Part) -> None:
-        """Its caller leaves; tells `part` where the answer was there in that same turn of the loop."""
-        if self.waiter.cancelled():
+    def told_in_vain(self, work: Work, unpaid: Unpaid) -> None:
+        """Its caller leaves; tells what was spent where the answer was there in that same turn of the loop."""
+        waiter, part = self.waiter, work.part
+        if waiter.cancelled():
             return  # it is told when it ends
-        if self.waiter.exception() is None:
-            part.spent(self.waiter.result().cpu_ns)
-        part.left()
+        if waiter.exception() is None:
+            cpu_ns = waiter.result().cpu_ns
+            unpaid(self.call, work, cpu_ns) if part is None else part.spent(cpu_ns)
+        if part is not None:
+            part.left()
 
 
 @dataclass(slots=True, eq=False)  # not frozen: each batch makes one, and that would triple its time

@@ -14,7 +14,7 @@ import structlog
 
 from headrace.inference import errors
 from headrace.inference.backend import Backend
-from headrace.inference.batch import Batch, Job, Outcome, Ticket, executed
+from headrace.inference.batch import Batch, Job, Outcome, Ticket, Unpaid, executed
 from headrace.inference.core.costs import CostCurve
 from headrace.inference.core.cutting import Refusal
 from headrace.inference.core.gathering import Gathering
@@ -42,7 +42,8 @@ class Batcher:
     """Batches the requests of one model onto its instances.
 
     `observe` is called on the event loop with every executed batch, before its
-    waiters are told. `weights` has the tenants whose weight is not 1, `lengths`
+    waiters are told, `unpaid` with what only its caller's leave kept from being
+    answered after that. `weights` has the tenants whose weight is not 1, `lengths`
     measures the requests of a model that pads them.
     """
 
@@ -55,6 +56,7 @@ class Batcher:
         observe: Callable[[Batch], None],
         weights: Mapping[str, float] | None = None,
         lengths: Lengths | None = None,
+        unpaid: Unpaid = lambda *_: None,
     ) -> None:
         self._model = backend.signature.model
         self.policy = policy
@@ -65,7 +67,7 @@ class Batcher:
         self._lengths = lengths
         self._axes = lengths.axes if isinstance(lengths, RaggedInputs) else ()
         self._clock = clock
-        self._observe = observe
+        self._observe, self._unpaid = observe, unpaid
         self._loop = asyncio.get_running_loop()
         self._work: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.instances = self._idle = instances
@@ -139,8 +141,8 @@ class Batcher:
             if self._queue.withdraw(ticket):
                 self.history.counts.left += 1
                 self._finish(ticket)
-            elif work.part is not None:
-                ticket.told_in_vain(work.part)
+            else:
+                ticket.told_in_vain(work, self._unpaid)
             raise
 
     def _ticket(self, work: Work, call: Call, now: float, deadline: float | None) -> Ticket:

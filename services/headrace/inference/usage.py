@@ -91,6 +91,10 @@ class Usage:
             kind = UsageKind.CANCELLED if left else UsageKind.FAILED
             self.unanswered(ticket.call, ticket.work, kind, cpu_ns)
 
+    def unpaid(self, call: Call, work: Work, cpu_ns: int) -> None:
+        """Records a request whose caller left between its batch's end and its answer."""
+        self.unanswered(call, work, UsageKind.CANCELLED, cpu_ns)
+
     def unanswered(self, call: Call, work: Work, kind: UsageKind, cpu_ns: int) -> None:
         """Records work without an answer. Its room was given back when its caller left, so it takes spare room."""
         if self._log.reserve(spare=True):

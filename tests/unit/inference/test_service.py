@@ -116,3 +116,21 @@ async def test_a_caller_who_leaves_the_queue_pays_nothing() -> None:
         await first
     assert [event.kind for event in one.usage.events] == [UsageKind.EXECUTED]
     assert one.usage.reserved == 0
+
+
+async def test_a_caller_who_leaves_just_before_its_answer_pays_for_it() -> None:
+    """The batch has ended and its caller has not yet been told, in one turn of the loop: such work was in no book once."""
+    gate, loop = threading.Event(), asyncio.get_running_loop()
+    async with replica(gate=gate) as one:
+        task = asyncio.ensure_future(one.infer())
+        await asyncio.to_thread(one.backend.started.acquire, timeout=10)
+
+        def leave_as_it_ends() -> None:
+            task.cancel() if not one.model.executor.working else loop.call_soon(leave_as_it_ends)
+
+        leave_as_it_ends()
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [event.kind for event in one.usage.events] == [UsageKind.CANCELLED]
+    assert one.usage.reserved == 0
