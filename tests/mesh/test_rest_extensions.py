@@ -115,7 +115,7 @@ def test_trace_settings(hot_mesh: Mesh) -> None:
 def test_memory_is_not_shared(hot_mesh: Mesh) -> None:
     """Nothing is registered, nothing can be; a tensor that says it lies there is refused."""
     for kind in ("system", "cuda"):
-        assert get(hot_mesh, f"/v2/{kind}sharedmemory/status").json() == {}
+        assert get(hot_mesh, f"/v2/{kind}sharedmemory/status").json() == []
         assert post(hot_mesh, f"/v2/{kind}sharedmemory/unregister").status_code == 200
         refused(get(hot_mesh, f"/v2/{kind}sharedmemory/region/r/status"), 404, "'r'")
     register = {"key": "/r", "offset": 0, "byte_size": 8}

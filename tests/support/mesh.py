@@ -67,7 +67,10 @@ gateway:
 )
 """The other hot path, with the settings that are off by default."""
 
-TWO_REPLICAS = MeshOptions(replicas=2, config=f"gateway:\n  limits:\n    max_message_bytes: {SMALL_LIMIT}\n")
+TWO_REPLICAS = MeshOptions(
+    replicas=2,
+    config=f"gateway:\n  limits:\n    max_message_bytes: {SMALL_LIMIT}\ninference: {{shared_memory: true}}\n",
+)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from headrace.cache.client import Answers as Cached
 from headrace.inference import errors
 from headrace.inference.batcher import Outcome
 from headrace.inference.batching import NO_PARAMETERS
+from headrace.inference.core.memory import Use
 from headrace.inference.execution import Answer, Work
 from headrace.inference.models import Model
 from headrace.inference.spans import looked_up_near
@@ -49,7 +50,8 @@ class Inference:
     `level` is the cache level that had the answer, `miss` where none had, empty
     where none was asked. `outcome` is None where this process's model did not
     work for this request. `stored` is the serialised answer without its id, for
-    what a cache may keep.
+    what a cache may keep. `placed` has the outputs, by their place in the
+    signature, that were put into shared memory: their bytes are not in the answer; None for none.
     """
 
     model: Model
@@ -58,6 +60,7 @@ class Inference:
     outcome: Outcome | None = None
     stored: bytes | None = None
     coalesced: bool = False
+    placed: Mapping[int, Use] | None = None
 
     @property
     def answer(self) -> Answer:
@@ -82,6 +85,8 @@ class Inference:
     def encoded(self, request_id: str) -> bytes:
         """The serialised ModelInferResponse; what a cache had is not serialised again."""
         encoder = self.model.encoder
+        if self.placed:
+            return encoder.encode_placed(request_id, self.answer, self.asked.outputs, self.placed)
         if self.stored is not None:
             return encoder.with_id(request_id, self.stored)
         return encoder.encode(request_id, self.answer, self.asked.outputs)

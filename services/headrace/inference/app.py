@@ -39,6 +39,7 @@ from headrace.inference.service import InferenceService
 from headrace.inference.servicer import InferenceServicer
 from headrace.inference.serving import serving_models
 from headrace.inference.settings import InferenceSettings
+from headrace.inference.sharing import sharing
 from headrace.inference.streams import Streams
 from headrace.inference.triton_metrics import TritonMetrics
 from headrace.metering.client import CODES as METERING_CODES
@@ -97,7 +98,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         observed.registry.register(TritonMetrics(models))
         observed.registry.register(BatchingMetrics(models))
         load = await stack.enter_async_context(metering_load(models, Machine(), clock))
-        service = InferenceService(
+        inner = InferenceService(
             models,
             around.answers,
             around.admission,
@@ -107,9 +108,13 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             clock,
             settings.replica,
         )
+        shared = stack.enter_context(sharing(settings, inner, models))
+        service = shared.service
         streams = Streams(service, CODES, clock, flights)
         orca = OrcaServicer(load)
-        rpcs = InferenceServicer(models, service, commands, streams)
+        rpcs = InferenceServicer(
+            models, service, commands, streams, shared.memory, (*servicer.EXTENSIONS, *shared.extensions)
+        )
         hot = [
             *methods_of(servicer.SERVICE, rpcs),
             *methods_of(rest_servicer.SERVICE, RestServicer(models, service, rpcs)),

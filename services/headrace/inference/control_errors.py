@@ -88,7 +88,7 @@ def shared_memory_off(region: str) -> HeadraceError:
     region = shown(region)
     return HeadraceError(
         "SHARED_MEMORY_OFF",
-        "shared memory is not served: send the tensor in the request",
+        "shared memory is not served: send the tensor in the request, or have it allowed in the settings",
         {"region": region},
         DOMAIN,
     )
@@ -112,4 +112,43 @@ def region_not_found(kind: str, region: str) -> HeadraceError:
         f"no {kind} shared memory region {region!r}",
         {"kind": kind, "region": region},
         DOMAIN,
+    )
+
+
+def region_invalid(field: str, problem: str) -> HeadraceError:
+    """`field` is the one of the registration that can't be."""
+    return HeadraceError(
+        "REGION_INVALID",
+        f"{field}: {problem}",
+        {"field": field},
+        DOMAIN,
+        violations=(FieldViolation(field, problem),),
+    )
+
+
+def region_exists(region: str) -> HeadraceError:
+    """The caller's tenant has a region of this name."""
+    region = shown(region)
+    return HeadraceError(
+        "REGION_EXISTS",
+        f"system shared memory region {region!r} is registered already",
+        {"kind": "system", "region": region},
+        DOMAIN,
+    )
+
+
+def regions_full(most: int) -> HeadraceError:
+    """As many are registered as may be."""
+    return HeadraceError(
+        "REGIONS_FULL",
+        f"{most} regions are registered, which is as many as may be",
+        {"regions": str(most)},
+        DOMAIN,
+    )
+
+
+def shared_memory_remote() -> HeadraceError:
+    """The caller is on another machine, as far as this one can tell."""
+    return HeadraceError(
+        "SHARED_MEMORY_REMOTE", "memory is shared with callers on this machine only", {}, DOMAIN
     )

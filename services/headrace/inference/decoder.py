@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headrace.inference.core.memory import REGION
 from headrace.inference.core.tensors import (
     BYTES,
     DTYPES,
@@ -41,9 +42,6 @@ CONTENTS = {
 """The field of InferTensorContents for each datatype; FP16 has none and must be raw."""
 
 
-REGION = "shared_memory_region"
-"""The parameter of a tensor that lies in the server's memory instead of the request."""
-
 NO_REGION = "shared memory is not served: send the tensor in the request"
 
 MAX_SHAPES = 1024
@@ -67,6 +65,7 @@ class Decoder:
         raws = request.raw_input_contents
         tensors = request.inputs
         if raws and len(raws) != len(tensors):
+            self._check_regions(tensors)
             raise self._invalid(
                 "raw_input_contents",
                 f"expected {len(tensors)} entries, one for each input, got {len(raws)}",
@@ -85,7 +84,7 @@ class Decoder:
             if tensor.HasField("contents"):
                 raise self._invalid(f"inputs[{i}].contents", "expected none beside raw_input_contents")
             raw = raws[i]
-            found[name] = shape, raw if len(raw) == size else self._other(i, name, shape, raw)
+            found[name] = shape, raw if len(raw) == size else self._other(i, tensor, shape, raw)
         if self._bounded:
             self._check_values(request, found)
         return self._work(found)
@@ -112,6 +111,12 @@ class Decoder:
             chosen.append(place)
         return tuple(chosen)
 
+    def _check_regions(self, tensors: Sequence[InputTensor]) -> None:
+        """Raises TENSOR_INVALID for the first input that lies elsewhere."""
+        for i, tensor in enumerate(tensors):
+            if REGION in tensor.parameters:
+                raise self._invalid(f"inputs[{i}].parameters[{REGION}]", NO_REGION)
+
     def _check(self, i: int, tensor: InputTensor, shape: tuple[int, ...]) -> int:
         """The raw bytes of a tensor of this shape, -1 for BYTES; raises TENSOR_INVALID."""
         spec = self._specs.get(tensor.name)
@@ -132,18 +137,19 @@ class Decoder:
             self._known[spec.name, spec.datatype, shape] = size
         return size
 
-    def _other(self, i: int, name: str, shape: tuple[int, ...], raw: bytes) -> Value:
+    def _other(self, i: int, tensor: InputTensor, shape: tuple[int, ...], raw: bytes) -> Value:
         """A raw value whose length alone does not say that it is right."""
-        spec = self._specs[name]
+        spec = self._specs[tensor.name]
+        shared = REGION in tensor.parameters
+        field = f"inputs[{i}].parameters[{REGION}]" if shared else f"raw_input_contents[{i}]"
         if spec.datatype == BYTES:
             strings = split_strings(raw, elements(shape))
             if isinstance(strings, str):
-                raise self._invalid(f"raw_input_contents[{i}]", strings)
+                raise self._invalid(field, strings)
             return strings
         expected = elements(shape) * DTYPES[spec.datatype].itemsize
         raise self._invalid(
-            f"raw_input_contents[{i}]",
-            f"expected {expected} bytes for {spec.datatype} {list(shape)}, got {len(raw)}",
+            field, f"expected {expected} bytes for {spec.datatype} {list(shape)}, got {len(raw)}"
         )
 
     def _typed(self, i: int, tensor: InputTensor, shape: tuple[int, ...]) -> Value:

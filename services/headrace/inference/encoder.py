@@ -5,6 +5,9 @@ answer of a shape is serialised once and kept; the outputs are joined behind it
 without another copy.
 """
 
+from collections.abc import Mapping
+
+from headrace.inference.core.memory import Use
 from headrace.inference.core.tensors import Signature
 from headrace.inference.execution import Answer
 from headrace.inference.v2.grpc_service_pb2 import ModelInferResponse
@@ -32,6 +35,24 @@ class Encoder:
             value = answer.values[place]
             parts += (RAW_OUTPUT_TAG, varint(len(value)), value)
         return b"".join(parts)
+
+    def encode_placed(
+        self, request_id: str, answer: Answer, outputs: tuple[int, ...], placed: Mapping[int, Use]
+    ) -> bytes:
+        """The same where the outputs of `placed` are in shared memory: told of, and empty here."""
+        message = ModelInferResponse(
+            model_name=self._signature.model, model_version=self._version, id=request_id
+        )
+        for place in outputs:
+            spec, value = self._signature.outputs[place], answer.values[place]
+            tensor = message.outputs.add(name=spec.name, datatype=spec.datatype, shape=answer.shapes[place])
+            if place in placed:
+                for name, told in placed[place].told(len(value)).items():
+                    kind = "int64_param" if isinstance(told, int) else "string_param"
+                    setattr(tensor.parameters[name], kind, told)
+            # Clients count contents by outputs: each has one.
+            message.raw_output_contents.append(b"" if place in placed else bytes(value))
+        return message.SerializeToString()
 
     def with_id(self, request_id: str, stored: bytes) -> bytes:
         """An answer that was encoded without an id, with one."""

@@ -35,6 +35,10 @@ CODES: CodeTable = {
     (DOMAIN, "SHARED_MEMORY_OFF"): grpc.StatusCode.FAILED_PRECONDITION,
     (DOMAIN, "SHARED_MEMORY_UNSUPPORTED"): grpc.StatusCode.UNIMPLEMENTED,
     (DOMAIN, "REGION_NOT_FOUND"): grpc.StatusCode.NOT_FOUND,
+    (DOMAIN, "REGION_INVALID"): grpc.StatusCode.INVALID_ARGUMENT,
+    (DOMAIN, "REGION_EXISTS"): grpc.StatusCode.ALREADY_EXISTS,
+    (DOMAIN, "REGIONS_FULL"): grpc.StatusCode.RESOURCE_EXHAUSTED,
+    (DOMAIN, "SHARED_MEMORY_REMOTE"): grpc.StatusCode.PERMISSION_DENIED,
 }
 
 RETRY_AFTER_S = 1.0
@@ -174,6 +178,16 @@ def streams_exhausted(most: int) -> HeadraceError:
         "OVERLOADED",
         f"{most} streams are open, which is as many as may be",
         {"streams": str(most)},
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def memory_busy(most_bytes: int) -> HeadraceError:
+    """Requests use as much of the shared memory as may be at a time."""
+    return HeadraceError(
+        "OVERLOADED",
+        f"requests use {most_bytes} bytes of shared memory, which is as much as may be",
+        {"most_bytes": str(most_bytes)},
         retry_after_s=RETRY_AFTER_S,
     )
 

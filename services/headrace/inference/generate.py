@@ -35,7 +35,7 @@ def parse_generate(data: bytes, signature: Signature) -> ModelInferRequest:
         elif field == ID:
             request.id = _text(field, value)
         elif isinstance(value, (bool, int, float, str)):
-            set_parameters(request, {name: value})
+            set_parameters(request.parameters, {name: value})
         else:
             raise body_invalid(field, f"expected one of {list(specs)}, or a parameter: a text or a number")
     return request

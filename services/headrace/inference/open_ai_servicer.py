@@ -9,7 +9,7 @@ from headrace.inference.errors import model_not_ready
 from headrace.inference.models import Models
 from headrace.inference.parts import part_of, told_of
 from headrace.inference.rest_servicer import JSON, json_body
-from headrace.inference.service import InferenceService
+from headrace.inference.shared_memory import Inferring
 from headrace.inference.v1 import open_ai_service_pb2 as pb
 from headrace.runtime.access import INFER
 from headrace.runtime.clock import Clock
@@ -26,7 +26,7 @@ AT_ONCE = 4
 class OpenAiServicer:
     """Decode, call, encode."""
 
-    def __init__(self, models: Models, service: InferenceService, clock: Clock) -> None:
+    def __init__(self, models: Models, service: Inferring, clock: Clock) -> None:
         self._models = models
         self._service = service
         self._clock = clock

@@ -54,7 +54,7 @@ def parse_predict(data: bytes, signature: Signature) -> Asked:
         raise body_invalid("signature_name", f"expected {DEFAULT_SIGNATURE!r}: a model has one signature")
     columns = _columns(body, signature)
     request = ModelInferRequest()
-    set_parameters(request, body.parameters)
+    set_parameters(request.parameters, body.parameters)
     datatypes = {spec.name: spec.datatype for spec in signature.inputs}
     for name, (field, value) in columns.items():
         if name not in datatypes:

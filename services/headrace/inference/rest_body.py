@@ -12,13 +12,18 @@ from typing import Any
 import msgspec
 
 from headrace.inference.answers import Inference
+from headrace.inference.core.memory import BYTE_SIZE, OFFSET, REGION
 from headrace.inference.core.tensors import MAX_ELEMENTS, MAX_RANK
-from headrace.inference.decoder import NO_REGION, REGION
 from headrace.inference.errors import body_invalid, shown
 from headrace.inference.rest_values import Parameters, json_values, raw_of, set_parameters
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 
-JSON_WORDS: Mapping[type, str] = {bool: "true or false", dict: "an object"}
+JSON_WORDS: Mapping[type, str] = {
+    bool: "true or false",
+    dict: "an object",
+    str: "a text",
+    int: "a whole number",
+}
 LENGTH_HEADER = "inference-header-content-length"
 
 
@@ -82,32 +87,37 @@ def parse_body(data: bytes, header_length: str) -> Asked:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise body_invalid("body", str(error)) from None
     request = ModelInferRequest(id=body.id)
-    set_parameters(request, body.parameters)
+    set_parameters(request.parameters, body.parameters)
     position = size
     for i, tensor in enumerate(body.inputs):
-        raw, position = _raw(tensor, f"inputs[{i}]", data, position)
         _add_input(request, tensor, i)
+        if REGION in tensor.parameters:
+            continue  # whoever serves shared memory reads it, the decoder refuses it otherwise
+        raw, position = _raw(tensor, f"inputs[{i}]", data, position)
         request.raw_input_contents.append(raw)
     if position != len(data):
         raise body_invalid("body", f"{len(data) - position} bytes behind the last binary tensor")
     for i, output in enumerate(body.outputs):
-        if REGION in output.parameters:
-            raise body_invalid(f"outputs[{i}].parameters.{REGION}", NO_REGION)
-        request.outputs.add(name=output.name)
+        wanted = request.outputs.add(name=output.name)
+        set_parameters(wanted.parameters, _of_memory(output.parameters), f"outputs[{i}].parameters")
     return Asked(request, body)
 
 
 def _add_input(request: ModelInferRequest, tensor: InputTensor, i: int) -> None:
     try:
-        request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        added = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
     except (ValueError, OverflowError):
         raise body_invalid(f"inputs[{i}].shape", f"expected 64-bit sizes, got {tensor.shape}") from None
+    set_parameters(added.parameters, _of_memory(tensor.parameters), f"inputs[{i}].parameters")
+
+
+def _of_memory(parameters: Parameters) -> Parameters:
+    """Of a tensor's parameters those that say where in shared memory it lies."""
+    return {name: value for name, value in parameters.items() if name in (REGION, BYTE_SIZE, OFFSET)}
 
 
 def _raw(tensor: InputTensor, field: str, data: bytes, position: int) -> tuple[bytes, int]:
     """The tensor's raw bytes, and where the next binary tensor begins."""
-    if REGION in tensor.parameters:
-        raise body_invalid(f"{field}.parameters.{REGION}", NO_REGION)
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         return _from_json(tensor, field), position
@@ -189,14 +199,16 @@ class Written:
 
 def write_body(asked: Asked, done: Inference) -> Written:
     """The answer's body."""
-    signature, given = done.model.backend.signature, done.answer
+    signature, given, placed = done.model.backend.signature, done.answer, done.placed or {}
     outputs: list[dict[str, Any]] = []
     binary: list[bytes | memoryview] = []
     for place in done.asked.outputs:
         spec = signature.outputs[place]
         shape, value = given.shapes[place], given.values[place]
         output: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
-        if asked.binary(spec.name):
+        if place in placed:
+            output["parameters"] = placed[place].told(len(value))
+        elif asked.binary(spec.name):
             output["parameters"] = {"binary_data_size": len(value)}
             binary.append(value)
         else:

@@ -6,7 +6,9 @@ from google.api.httpbody_pb2 import HttpBody
 
 from headrace.inference.commands import Commands
 from headrace.inference.control_errors import repository_unknown, setting_invalid
+from headrace.inference.errors import body_invalid
 from headrace.inference.models import Models
+from headrace.inference.plain import plain
 from headrace.inference.rest_body import parse_object
 from headrace.inference.rest_servicer import json_body
 from headrace.inference.servicer import InferenceServicer
@@ -59,26 +61,34 @@ class RestControlServicer:
         self, request: pb.SystemSharedMemoryStatusRequest, call: Call
     ) -> HttpBody:
         asked = grpc_pb.SystemSharedMemoryStatusRequest(name=request.region)
-        await self._rpcs.SystemSharedMemoryStatus(asked, call)
-        return json_body({})
+        found = await self._rpcs.SystemSharedMemoryStatus(asked, call)
+        return json_body([plain(found.regions[name]) for name in sorted(found.regions)])
 
     async def SystemSharedMemoryRegister(
         self, request: pb.SystemSharedMemoryRegisterRequest, call: Call
     ) -> HttpBody:
-        asked = grpc_pb.SystemSharedMemoryRegisterRequest(name=request.region)
+        given = parse_object(request.body.data, {"key": str, "offset": int, "byte_size": int})
+        asked = grpc_pb.SystemSharedMemoryRegisterRequest(
+            name=request.region,
+            key=given.get("key", ""),
+            offset=_size("offset", given),
+            byte_size=_size("byte_size", given),
+        )
         await self._rpcs.SystemSharedMemoryRegister(asked, call)
         return json_body({})
 
     async def SystemSharedMemoryUnregister(
         self, request: pb.SystemSharedMemoryUnregisterRequest, call: Call
     ) -> HttpBody:
+        asked = grpc_pb.SystemSharedMemoryUnregisterRequest(name=request.region)
+        await self._rpcs.SystemSharedMemoryUnregister(asked, call)
         return json_body({})
 
     async def CudaSharedMemoryStatus(self, request: pb.CudaSharedMemoryStatusRequest, call: Call) -> HttpBody:
         await self._rpcs.CudaSharedMemoryStatus(
             grpc_pb.CudaSharedMemoryStatusRequest(name=request.region), call
         )
-        return json_body({})
+        return json_body([])
 
     async def CudaSharedMemoryRegister(
         self, request: pb.CudaSharedMemoryRegisterRequest, call: Call
@@ -111,6 +121,14 @@ def _parameters(body: HttpBody) -> dict[str, Any]:
     given = parse_object(body.data, {"parameters": dict})
     parameters: dict[str, Any] = given.get("parameters", {})
     return parameters
+
+
+def _size(name: str, given: dict[str, Any]) -> int:
+    """A size of the body; 0 where it has none."""
+    size = given.get(name, 0)
+    if isinstance(size, bool) or not 0 <= size < 2**63:
+        raise body_invalid(name, "expected a whole number from 0")
+    return int(size)
 
 
 def _texts(name: str, value: object) -> list[str]:

@@ -13,8 +13,8 @@ from headrace.inference.models import Models
 from headrace.inference.plain import plain
 from headrace.inference.predict import parse_predict, write_predictions
 from headrace.inference.rest_body import LENGTH_HEADER, as_json, parse_body, parse_object, write_body
-from headrace.inference.service import InferenceService
-from headrace.inference.servicer import EXTENSIONS, InferenceServicer
+from headrace.inference.servicer import InferenceServicer
+from headrace.inference.shared_memory import Inferring
 from headrace.inference.told import told
 from headrace.inference.v1 import rest_service_pb2 as pb
 from headrace.inference.v2.grpc_service_pb2 import RepositoryIndexRequest
@@ -36,7 +36,7 @@ EVENTS = "text/event-stream; charset=utf-8"
 class RestServicer:
     """Decode, call, encode. `rpcs` answers what differs from gRPC's form in its writing only."""
 
-    def __init__(self, models: Models, service: InferenceService, rpcs: InferenceServicer) -> None:
+    def __init__(self, models: Models, service: Inferring, rpcs: InferenceServicer) -> None:
         self._models = models
         self._service = service
         self._rpcs = rpcs
@@ -51,7 +51,9 @@ class RestServicer:
         return json_body({"ready": True})
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: Call) -> HttpBody:
-        return json_body({"name": "headrace", "version": __version__, "extensions": list(EXTENSIONS)})
+        return json_body(
+            {"name": "headrace", "version": __version__, "extensions": list(self._rpcs.extensions)}
+        )
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> HttpBody:
         model = self._models.find(request.model_name, request.model_version)
@@ -124,6 +126,6 @@ def _tell_in_headers(call: Call) -> None:
     call.trailing.clear()
 
 
-def json_body(document: dict[str, Any]) -> HttpBody:
+def json_body(document: dict[str, Any] | list[Any]) -> HttpBody:
     """A JSON answer."""
     return HttpBody(content_type=JSON, data=as_json(document))

@@ -4,7 +4,7 @@ Pure, and the same for every HTTP form of an inference. Every mistake names its
 path in the body.
 """
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from headrace.inference.core.tensors import BYTES, DTYPES, elements, join_strings, split_strings
 from headrace.inference.decoder import packed
 from headrace.inference.errors import body_invalid
-from headrace.inference.v2.grpc_service_pb2 import InferParameter, ModelInferRequest
+from headrace.inference.v2.grpc_service_pb2 import InferParameter
 
 Parameters = dict[str, bool | int | float | str]
 
@@ -45,20 +45,22 @@ def json_values(value: bytes | memoryview, datatype: str, shape: tuple[int, ...]
     return values
 
 
-def set_parameters(request: ModelInferRequest, parameters: Parameters) -> None:
-    """Puts a body's parameters into the request; raises BODY_INVALID."""
+def set_parameters(
+    target: MutableMapping[str, InferParameter], parameters: Parameters, field: str = "parameters"
+) -> None:
+    """Puts a body's parameters into a message's; `field` is where they stand. Raises BODY_INVALID."""
     for name, value in parameters.items():
         match value:
             case bool():
-                request.parameters[name].CopyFrom(InferParameter(bool_param=value))
+                target[name].bool_param = value
             case int() if -(2**63) <= value < 2**63:
-                request.parameters[name].CopyFrom(InferParameter(int64_param=value))
+                target[name].int64_param = value
             case int():
-                raise body_invalid(f"parameters.{name}", "expected a 64-bit whole number")
+                raise body_invalid(f"{field}.{name}", "expected a 64-bit whole number")
             case float():
-                request.parameters[name].CopyFrom(InferParameter(double_param=value))
+                target[name].double_param = value
             case str():
-                request.parameters[name].CopyFrom(InferParameter(string_param=value))
+                target[name].string_param = value
 
 
 def _allowed(datatype: str) -> set[type]:

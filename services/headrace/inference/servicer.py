@@ -1,7 +1,7 @@
 """inference.GRPCInferenceService: decode, call, encode."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from headrace import __version__
@@ -9,12 +9,13 @@ from headrace.inference.commands import Commands
 from headrace.inference.control_errors import (
     region_not_found,
     repository_unknown,
-    shared_memory_off,
     shared_memory_unsupported,
 )
+from headrace.inference.core.memory import Region
 from headrace.inference.describing import index_of, is_ready, metadata_of, statistics_of
+from headrace.inference.memory_control import MemoryControl
 from headrace.inference.models import Models
-from headrace.inference.service import InferenceService
+from headrace.inference.shared_memory import Inferring
 from headrace.inference.streams import Streams
 from headrace.inference.told import with_told
 from headrace.inference.v2 import grpc_service_pb2 as pb
@@ -59,19 +60,27 @@ SCOPES = {
     }.items()
 }
 
-SYSTEM, CUDA = "system", "CUDA"
+CUDA = "CUDA"
 
 
 class InferenceServicer:
     """The contract's 20 RPCs."""
 
     def __init__(
-        self, models: Models, service: InferenceService, commands: Commands, streams: Streams
+        self,
+        models: Models,
+        service: Inferring,
+        commands: Commands,
+        streams: Streams,
+        memory: MemoryControl,
+        extensions: Sequence[str],
     ) -> None:
         self._models = models
         self._service = service
         self._commands = commands
         self._streams = streams
+        self._memory = memory
+        self.extensions = extensions
 
     async def ServerLive(self, request: pb.ServerLiveRequest, call: Call) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -87,7 +96,7 @@ class InferenceServicer:
     async def ServerMetadata(
         self, request: pb.ServerMetadataRequest, call: Call
     ) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="headrace", version=__version__, extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name="headrace", version=__version__, extensions=self.extensions)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: Call) -> pb.ModelMetadataResponse:
         return metadata_of(self._models, request.name, request.version)
@@ -152,23 +161,34 @@ class InferenceServicer:
     async def SystemSharedMemoryStatus(
         self, request: pb.SystemSharedMemoryStatusRequest, call: Call
     ) -> pb.SystemSharedMemoryStatusResponse:
-        _check_region(SYSTEM, request.name)
-        return pb.SystemSharedMemoryStatusResponse()
+        found = await self._memory.regions(call, request.name)
+        response = pb.SystemSharedMemoryStatusResponse()
+        for name, region in found.items():
+            response.regions[name].CopyFrom(
+                pb.SystemSharedMemoryStatusResponse.RegionStatus(
+                    name=name, key=region.key, offset=region.offset, byte_size=region.byte_size
+                )
+            )
+        return response
 
     async def SystemSharedMemoryRegister(
         self, request: pb.SystemSharedMemoryRegisterRequest, call: Call
     ) -> pb.SystemSharedMemoryRegisterResponse:
-        raise shared_memory_off(request.name)
+        region = Region(request.key, request.offset, request.byte_size)
+        await self._memory.register(call, request.name, region)
+        return pb.SystemSharedMemoryRegisterResponse()
 
     async def SystemSharedMemoryUnregister(
         self, request: pb.SystemSharedMemoryUnregisterRequest, call: Call
     ) -> pb.SystemSharedMemoryUnregisterResponse:
+        await self._memory.unregister(call, request.name)
         return pb.SystemSharedMemoryUnregisterResponse()
 
     async def CudaSharedMemoryStatus(
         self, request: pb.CudaSharedMemoryStatusRequest, call: Call
     ) -> pb.CudaSharedMemoryStatusResponse:
-        _check_region(CUDA, request.name)
+        if request.name:
+            raise region_not_found(CUDA, request.name)
         return pb.CudaSharedMemoryStatusResponse()
 
     async def CudaSharedMemoryRegister(
@@ -193,11 +213,6 @@ def _model_of(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadR
 def _check_repository(name: str) -> None:
     if name:
         raise repository_unknown(name)
-
-
-def _check_region(kind: str, name: str) -> None:
-    if name:
-        raise region_not_found(kind, name)
 
 
 def _parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,9 @@ class InferenceSettings:
     the file with the secret of cache keys. `sync_timeout_ms` is how long a
     request waits for a guard that does not answer. `flights` is how many of the
     last requests the flight recorder keeps, 105 bytes each. `weights` has the
-    tenants whose share of a busy model is not that of every other (1).
+    tenants whose share of a busy model is not that of every other (1). With
+    `shared_memory` callers on this machine may have tensors read from their shared
+    memory and written there.
     """
 
     listen: str = "127.0.0.1:9100"
@@ -105,6 +107,7 @@ class InferenceSettings:
     outbox_sync: bool = False
     flights: int = 100_000
     weights: Mapping[str, float] = field(default_factory=dict)
+    shared_memory: bool = False
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
     @classmethod
@@ -138,6 +141,7 @@ class InferenceSettings:
             outbox_sync=reader.flag("OUTBOX_SYNC", default=False),
             flights=reader.integer("FLIGHTS", 100_000, low=1, high=10_000_000),
             weights=_weights(reader),
+            shared_memory=reader.flag("SHARED_MEMORY", default=False),
             telemetry=TelemetrySettings.read(values),
         )
         reader.finish()

@@ -11,7 +11,7 @@ from headrace.inference.encoder import varint
 from headrace.inference.errors import streams_exhausted
 from headrace.inference.inflight import InFlight
 from headrace.inference.parts import part_of
-from headrace.inference.service import InferenceService
+from headrace.inference.shared_memory import Inferring
 from headrace.inference.told import with_told
 from headrace.inference.v2.grpc_service_pb2 import (
     ModelInferRequest,
@@ -46,7 +46,7 @@ class Streams:
 
     def __init__(
         self,
-        service: InferenceService,
+        service: Inferring,
         codes: CodeTable,
         clock: Clock,
         ends: CallEnds,

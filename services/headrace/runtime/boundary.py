@@ -172,6 +172,7 @@ class Boundary:
             deadline,
             span=span,
             trace_id=trace_id,
+            peer=context.peer(),
         )
         outcome = _Outcome()
         try:

@@ -45,7 +45,8 @@ class Call:
     records nothing when the trace is not sampled; `trace_id` is 32 lower-case
     hexadecimal digits, empty without a trace. `request_bytes` is the size of a
     unary call's message: as it came (hot ingress), or inflated (grpc.aio).
-    `progress` is what its service notes of it, for whom `endings.CallEnds` tells.
+    `progress` is what its service notes of it, for whom `endings.CallEnds` tells. `peer`
+    is who is at the other end of the connection in gRPC's words, empty on the hot ingress.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Call:
     trace_id: str = ""
     request_bytes: int = 0
     progress: Any = None
+    peer: str = ""
 
     def remaining(self, now: float) -> float | None:
         """Seconds until the deadline, never negative; None without one."""

@@ -73,7 +73,8 @@ def test_no_origin_is_allowed_unless_it_is_set() -> None:
 def test_the_hot_path_names_the_cluster_of_model_infer(hot_path: str, cluster: str) -> None:
     """ModelInfer and REST go where `hot_path` says; the rest is not moved."""
     routes = http(rendered(hot_path=hot_path))["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]  # YAML
-    grpc = {"stream", "grpc-control", "grpc", "health", "health-watch", "reflection", "reflection-v1alpha"}
+    grpc = {"stream", "grpc-control", "grpc-memory", "grpc", "health", "health-watch"}
+    grpc |= {"reflection", "reflection-v1alpha"}
     clusters = {route["name"]: route["route"]["cluster"] for route in routes if "route" in route}
     assert {name for name, where in clusters.items() if where == GRPC} >= grpc
     assert {where for name, where in clusters.items() if name not in grpc} == {cluster}

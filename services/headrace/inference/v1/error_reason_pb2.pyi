@@ -93,7 +93,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example metadata: {"field": "log_file"}. Code: INVALID_ARGUMENT, with BadRequest.
     """
     ERROR_REASON_SHARED_MEMORY_OFF: _ErrorReason.ValueType  # 17
-    """Memory is not shared with callers.
+    """Memory is not shared with callers: the settings do not allow it.
     Example metadata: {"region": "input"}. Code: FAILED_PRECONDITION.
     """
     ERROR_REASON_SHARED_MEMORY_UNSUPPORTED: _ErrorReason.ValueType  # 18
@@ -107,6 +107,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FLIGHT_NOT_FOUND: _ErrorReason.ValueType  # 20
     """No request of this identifier is recorded any more, or none that the caller may see.
     Example metadata: {"id": "4f1c0a52-7d1e-4b8a-9d0f-2f5a3c1b7e60"}. Code: NOT_FOUND.
+    """
+    ERROR_REASON_REGION_INVALID: _ErrorReason.ValueType  # 21
+    """A region of shared memory can't be registered so.
+    Example metadata: {"field": "key"}. Code: INVALID_ARGUMENT, with BadRequest.
+    """
+    ERROR_REASON_REGION_EXISTS: _ErrorReason.ValueType  # 22
+    """The caller's tenant has registered a region of this name.
+    Example metadata: {"kind": "system", "region": "input"}. Code: ALREADY_EXISTS.
+    """
+    ERROR_REASON_REGIONS_FULL: _ErrorReason.ValueType  # 23
+    """As many regions are registered as may be.
+    Example metadata: {"regions": "64"}. Code: RESOURCE_EXHAUSTED.
+    """
+    ERROR_REASON_SHARED_MEMORY_REMOTE: _ErrorReason.ValueType  # 24
+    """Memory is shared with callers on the same machine only.
+    Code: PERMISSION_DENIED.
     """
     ERROR_REASON_DEADLINE_INFEASIBLE: _ErrorReason.ValueType  # 30
     """What waits before the request would make it miss its deadline, or its queue's timeout: it is refused at once.
@@ -196,7 +212,7 @@ ERROR_REASON_SETTING_INVALID: ErrorReason.ValueType  # 16
 Example metadata: {"field": "log_file"}. Code: INVALID_ARGUMENT, with BadRequest.
 """
 ERROR_REASON_SHARED_MEMORY_OFF: ErrorReason.ValueType  # 17
-"""Memory is not shared with callers.
+"""Memory is not shared with callers: the settings do not allow it.
 Example metadata: {"region": "input"}. Code: FAILED_PRECONDITION.
 """
 ERROR_REASON_SHARED_MEMORY_UNSUPPORTED: ErrorReason.ValueType  # 18
@@ -210,6 +226,22 @@ Example metadata: {"kind": "system", "region": "input"}. Code: NOT_FOUND.
 ERROR_REASON_FLIGHT_NOT_FOUND: ErrorReason.ValueType  # 20
 """No request of this identifier is recorded any more, or none that the caller may see.
 Example metadata: {"id": "4f1c0a52-7d1e-4b8a-9d0f-2f5a3c1b7e60"}. Code: NOT_FOUND.
+"""
+ERROR_REASON_REGION_INVALID: ErrorReason.ValueType  # 21
+"""A region of shared memory can't be registered so.
+Example metadata: {"field": "key"}. Code: INVALID_ARGUMENT, with BadRequest.
+"""
+ERROR_REASON_REGION_EXISTS: ErrorReason.ValueType  # 22
+"""The caller's tenant has registered a region of this name.
+Example metadata: {"kind": "system", "region": "input"}. Code: ALREADY_EXISTS.
+"""
+ERROR_REASON_REGIONS_FULL: ErrorReason.ValueType  # 23
+"""As many regions are registered as may be.
+Example metadata: {"regions": "64"}. Code: RESOURCE_EXHAUSTED.
+"""
+ERROR_REASON_SHARED_MEMORY_REMOTE: ErrorReason.ValueType  # 24
+"""Memory is shared with callers on the same machine only.
+Code: PERMISSION_DENIED.
 """
 ERROR_REASON_DEADLINE_INFEASIBLE: ErrorReason.ValueType  # 30
 """What waits before the request would make it miss its deadline, or its queue's timeout: it is refused at once.

@@ -132,8 +132,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 class Inference(Struct, frozen=True, forbid_unknown_fields=True):
     """The replicas and their models. `port` is the first replica's, each further one's is 10 above.
 
-    `model_control` is Triton's: all models once, or again when they change
-    (looked at every `poll_s`), or on request, `load_models` first ("*": all).
+    `model_control` is Triton's; `poll` looks every `poll_s`, `load_models` are explicit's first ("*": all).
     """
 
     port: Port = 9100
@@ -144,6 +143,7 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True):
     poll_s: Annotated[float, Meta(ge=0.05, le=86_400, examples=[15])] = 15.0
     load_models: list[ModelName] = []
     drain_grace_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    shared_memory: bool = False
     models: dict[str, Model] = {}
 
 
