@@ -1,6 +1,7 @@
 """Shared memory through the gateway, with Triton's own clients, out of process."""
 
 import json
+from typing import Any
 
 import grpc
 import httpx
@@ -10,15 +11,20 @@ import pytest
 from headrace.inference.v2 import grpc_service_pb2 as pb
 from tests.conftest import MeshOf
 from tests.support.cache import ROOT
+from tests.support.cached import ask
 from tests.support.commands import output_of
 from tests.support.mesh import TWO_REPLICAS, Mesh, bearer
-from tests.support.requests import Linear, distinct_rows
+from tests.support.requests import Linear, distinct_rows, text
 from tests.support.shared import shared_object
 from tests.support.venvs import venv
 
 SCRIPT = ROOT / "tests" / "clients" / "scripts" / "triton_memory.py"
 SCOPES = ("infer", "observe", "operate")
 ROWS = distinct_rows(3, seed=12)
+TEXTS = [b"water that lies in memory", b"turns the turbine"]
+PAGE, EMBEDDING_BYTES = 4096, 384 * 4
+ASKED = 12
+"""So many requests reach both replicas."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +49,39 @@ def test_tritons_clients_share_memory(two: Mesh, linear: Linear, kind: str) -> N
     for number, answer in enumerate(report["answers"]):
         np.testing.assert_allclose(answer, linear(ROWS + np.float32(number)), rtol=1e-4, atol=1e-5)
     assert "shared_memory_region" in report["gone"]
+
+
+def test_an_ensembles_text_and_embedding_lie_in_memory(two: Mesh) -> None:
+    """A model of steps whose answers are kept: computed or found on either replica, it is the embedding of texts that were sent."""
+    token, raw = (
+        two.token("shares-minilm", *SCOPES),
+        b"".join(len(one).to_bytes(4, "little") + one for one in TEXTS),
+    )
+    sent = text("minilm", "text", TEXTS)
+    request = text("minilm", "text", TEXTS)
+    del request.raw_input_contents[:]
+    size = len(TEXTS) * EMBEDDING_BYTES
+    put(request.inputs[0], 0, len(raw))
+    put(request.outputs.add(name="embedding"), PAGE, size)
+    with shared_object(raw.ljust(PAGE + size, b"\0")) as (key, path), two.inference() as stub:
+        region = pb.SystemSharedMemoryRegisterRequest(name="r", key=key, byte_size=PAGE + size)
+        stub.SystemSharedMemoryRegister(region, metadata=bearer(token), timeout=30)
+        expected = ask(stub, sent, token, ("cache-control", "no-store"))
+        levels = set()
+        for _ in range(ASKED):
+            levels.add(ask(stub, request, token).level)
+            assert path.read_bytes()[PAGE:] == expected.message.raw_output_contents[0]
+            path.write_bytes(raw.ljust(PAGE + size, b"\0"))
+        assert "near" in levels
+        everything = pb.SystemSharedMemoryUnregisterRequest()
+        stub.SystemSharedMemoryUnregister(everything, metadata=bearer(token), timeout=30)
+
+
+def put(tensor: Any, offset: int, size: int) -> None:
+    """Says that the tensor lies in the region."""
+    tensor.parameters["shared_memory_region"].string_param = "r"
+    tensor.parameters["shared_memory_byte_size"].int64_param = size
+    tensor.parameters["shared_memory_offset"].int64_param = offset
 
 
 def test_a_client_cannot_say_that_it_is_here(two: Mesh) -> None:

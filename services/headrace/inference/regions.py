@@ -110,8 +110,7 @@ class Regions:
         self.check(tenant, [use for use, _ in values])
         for use, value in values:
             with self._used(tenant, use) as (descriptor, position):
-                if os.pwrite(descriptor, value, position) != len(value):
-                    raise RegionProblem("byte_size", "the memory is full")
+                _write(descriptor, value, position)
 
     def _read(self, tenant: str, use: Use) -> bytes:
         with self._used(tenant, use) as (descriptor, position):
@@ -197,3 +196,12 @@ class Regions:
             yield
         finally:
             os.close(descriptor)
+
+
+def _write(descriptor: int, value: bytes | memoryview, position: int) -> None:
+    try:
+        written = os.pwrite(descriptor, value, position)
+    except OSError:  # an object is as long as it says, but its pages come when they are written
+        written = 0
+    if written != len(value):
+        raise RegionProblem("byte_size", "there is no memory left for it")

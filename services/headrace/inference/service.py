@@ -126,22 +126,29 @@ class InferenceService:
         """The answer, recorded; gives the reserved space back when there is none."""
         try:
             done = await self._answers.answer(model, asked, call)
-            body = write(done)
         except BaseException:  # raised on as it is
             self._log.cancel()
             raise
+        size = 0
+        try:
+            body = write(done)
+            size = len(body)
+        finally:  # what was computed is charged, also where the answer finds no place
+            self._record(model, asked, call, done, size)
+        return done, body
+
+    def _record(self, model: Model, asked: Asked, call: Call, done: Inference, size: int) -> None:
         outcome = done.outcome
         cost = model.usage.answered(
             call,
             asked.work,
             done.kind,
             cpu_ns=0 if outcome is None else outcome.cpu_ns,
-            response_bytes=len(body),
+            response_bytes=size,
             stored_bytes=done.kept_bytes,
             stored_ms=self._answers.ttl_ms,
         )
         self._tell(call, done, cost)
-        return done, body
 
     def _elapsed_ns(self, call: Call) -> int:
         return int((self._clock.monotonic() - call.arrived) * 1e9)

@@ -201,7 +201,7 @@ class Boundary:
     def _admit(self, call: Call, context: Context) -> None:
         if not self._access.is_open(call.method):
             headers = list(context.invocation_metadata() or ())
-            call.caller = self._identity.caller(context.peer(), headers)
+            call.caller = self._identity.caller(call.peer, headers)
             self._access.check(call.method, call.caller)
 
 
