@@ -26,7 +26,7 @@ def parsed(text: str) -> LimitBook:
     """
     try:
         whole = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested too deeply
         raise LimitsInvalid(["must be a JSON object"]) from None
     problems: list[str] = []
     top = _object(whole, "", (*_LIMITS, "breaker", "tenants"), problems)

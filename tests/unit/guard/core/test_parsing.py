@@ -30,6 +30,7 @@ def test_tenants_inherit_what_they_leave_out() -> None:
     [
         ("[]", ["it must be a JSON object"]),
         ("rate: 5", ["must be a JSON object"]),
+        ("[" * 50_000, ["must be a JSON object"]),
         ('{"rate": "5"}', ["rate must be a number, not '5'"]),
         ('{"rate": 0}', ["rate must be between 1e-06 and 1000000000, not 0"]),
         ('{"rate": NaN}', ["rate must be a number, not nan"]),

@@ -1,5 +1,7 @@
 """Prometheus' text format, against the library that writes it."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,3 +49,14 @@ def test_a_metric_without_its_labels_is_another_one() -> None:
 def test_what_can_not_be_read_is_passed_over(line: str) -> None:
     """It must not hide what stands after it."""
     assert read(f"{line}\na 5\n", {"a": Wanted()}) == {Series("a"): 5}
+
+
+def test_a_long_label_takes_little_memory() -> None:
+    """Escaped characters took 150 times their size once."""
+    text = 'a{b="' + "\\x" * 10_000 + '"} 1\n'
+    read(text, {"a": Wanted(("b",))})  # compiles what it needs
+    tracemalloc.start()
+    assert len(read(text, {"a": Wanted(("b",))})) == 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * len(text)
