@@ -1,10 +1,12 @@
 """Rows 12 and 14 through the whole mesh: batches never mix answers, one bad item fails alone."""
 
 import time
+from itertools import combinations
 from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 
 from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
 from tests.support.requests import Linear, distinct_rows, output, slow
@@ -31,22 +33,42 @@ def test_requests_of_several_rows_get_their_own_rows(mesh: Mesh, linear: Linear)
                 np.testing.assert_allclose(output(call.result(), "y"), linear(x), rtol=1e-5, atol=1e-6)
 
 
-def test_poisoned_request_fails_alone(hot_mesh: Mesh) -> None:
-    """Of the requests that wait for one batch, the one that makes the model fail gets INTERNAL, the others answers."""
+FULL = [
+    *((size, (place,)) for size in range(1, 9) for place in range(size)),
+    *((8, places) for places in combinations(range(8), 2)),
+    *((8, tuple(set(range(8)) - {place})) for place in range(8)),
+    (8, tuple(range(8))),
+]
+"""Every place in a batch of every size, every two of a full one, all but one, all."""
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param([(8, (3,))], id="one"),
+        pytest.param(FULL, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    ],
+)
+def test_poisoned_request_fails_alone(hot_mesh: Mesh, cases: list[tuple[int, tuple[int, ...]]]) -> None:
+    """Of the requests that wait for one batch, those that make the model fail get INTERNAL, the others answers."""
     with hot_mesh.inference() as stub:
         metadata = bearer(hot_mesh.demo_token)
-        ahead = stub.ModelInfer.future(slow(1000), timeout=CALL_TIMEOUT_S, metadata=metadata)
-        time.sleep(0.1)  # it has to be at the model, so that what follows is batched
-        calls = [
-            stub.ModelInfer.future(slow(1, row, poison=row == 3), timeout=CALL_TIMEOUT_S, metadata=metadata)
-            for row in range(8)
-        ]
-        poisoned = calls.pop(3)
-        assert poisoned.code() is grpc.StatusCode.INTERNAL
-        assert [call.code() for call in calls] == [grpc.StatusCode.OK] * 7
-        assert [output(call.result(), "rows_out").item() for call in calls] == [0, 1, 2, 4, 5, 6, 7]
-        assert ahead.exception() is None
-        assert_nothing_leaks(poisoned)
+        for size, places in cases:
+            ahead = stub.ModelInfer.future(slow(1000), timeout=CALL_TIMEOUT_S, metadata=metadata)
+            time.sleep(0.1)  # it has to be at the model, so that what follows is batched
+            calls = [
+                stub.ModelInfer.future(
+                    slow(1, row, poison=row in places), timeout=CALL_TIMEOUT_S, metadata=metadata
+                )
+                for row in range(size)
+            ]
+            good = [row for row in range(size) if row not in places]
+            assert [row for row in range(size) if calls[row].code() is grpc.StatusCode.OK] == good, places
+            assert [output(calls[row].result(), "rows_out").item() for row in good] == good
+            assert ahead.exception() is None
+            for row in places:
+                assert calls[row].code() is grpc.StatusCode.INTERNAL
+                assert_nothing_leaks(calls[row])
 
 
 def assert_nothing_leaks(call: Any) -> None:

@@ -31,7 +31,10 @@ SELECT version, currency, effective_ms, gpu_hour, cpu_hour, storage_gb_month, ap
 
 
 class Event(NamedTuple):
-    """One event in the ledger. `paid` is what its tenant pays, `price` what it would, were it charged; nano-units."""
+    """One event in the ledger. `paid` is what its tenant pays, `price` what it would, were it charged; nano-units.
+
+    `time_ms` is when it was recorded, since 1970, and `rows` what it had of its batch.
+    """
 
     tenant: str
     model: str
@@ -40,6 +43,8 @@ class Event(NamedTuple):
     charged: bool
     paid: int
     price: int
+    time_ms: int
+    rows: int
 
     @property
     def answered(self) -> bool:
@@ -87,7 +92,8 @@ def _events(skipped: int, charged: bytes, data: bytes, books: PriceBooks) -> Ite
         tenant, model, _ = batch.names[batch.name[place]]
         kind = UsageKind(int(batch.kind[place]))
         key = batch.billing_key[place].tobytes()
-        yield Event(tenant, model, key, kind, bool(flags[place]), paid[place], price[place])
+        when, rows = int(batch.time_ms[place]), int(batch.rows[place])
+        yield Event(tenant, model, key, kind, bool(flags[place]), paid[place], price[place], when, rows)
 
 
 def ledger_of(mesh: Mesh) -> Ledger:

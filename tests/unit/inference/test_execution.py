@@ -1,6 +1,10 @@
 """A batch's way through the model."""
 
+from math import ceil, log2
+
 import numpy as np
+import pytest
+from structlog.testing import capture_logs
 
 from headrace.inference.core.tensors import Array, Signature, TensorSpec, Value
 from headrace.inference.execution import Work, execute
@@ -41,6 +45,23 @@ def test_several_bad_requests_are_all_found() -> None:
     done = execute(backend, [work(number) for number in numbers])
     assert [answer is None for answer in done.answers] == [number == 1 for number in numbers]
     assert execute(backend, [work(1), work(1)]).answers == [None, None]
+
+
+@pytest.mark.parametrize("largest", [6, pytest.param(12, marks=pytest.mark.slow)])
+def test_whichever_are_bad_the_others_are_answered(largest: int) -> None:
+    """Every set of bad requests in a batch of every size: each fails, and nobody else; one costs 2 log2(n) runs more."""
+    with capture_logs():
+        for size in range(1, largest + 1):
+            for bad in range(2**size):
+                backend = Doubling(max_batch_size=size)
+                backend.poison = 77.0
+                numbers = [77.0 if bad >> place & 1 else float(place) for place in range(size)]
+                done = execute(backend, [work(number) for number in numbers])
+                assert [answer is None for answer in done.answers] == [number == 77 for number in numbers]
+                answered = [bytes(answer.values[0]) for answer in done.answers if answer]
+                assert answered == [work(2 * number).values[0] for number in numbers if number != 77]
+                if bad.bit_count() == 1:
+                    assert done.runs <= 1 + 2 * ceil(log2(size))
 
 
 def test_who_spoils_a_run_pays_for_it() -> None:
