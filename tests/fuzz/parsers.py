@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -15,6 +16,7 @@ from headrace.guard.v1.guard_service_pb2 import LeaseRequest
 from headrace.guard.wire import holder_frame
 from headrace.inference.batching import Timings, policy_of
 from headrace.inference.config import ConfigError, check_whole, config_of_json, given_config, signature_of
+from headrace.inference.core.memory import Use
 from headrace.inference.core.tensors import Signature, TensorSpec
 from headrace.inference.decoder import Decoder
 from headrace.inference.embeddings import wanted
@@ -23,6 +25,7 @@ from headrace.inference.generate import parse_generate
 from headrace.inference.models import Models
 from headrace.inference.onnx_file import check_external_data
 from headrace.inference.predict import parse_predict
+from headrace.inference.regions import Entry, RegionProblem, Regions
 from headrace.inference.rest_body import parse_body, parse_object
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 from headrace.insight.core import exposition
@@ -138,6 +141,8 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self._model = folder / "m"
         self._jwks = folder / "jwks.json"
+        self._shm = folder / "shm"
+        self._registered = folder / "regions"
 
     def pbtxt(self, data: bytes) -> None:
         """config.pbtxt, and what is made of it."""
@@ -153,6 +158,19 @@ class Files:
         self._model.mkdir(exist_ok=True)
         (self._model / "model.onnx").write_bytes(data)
         check_external_data(self._model / "model.onnx")
+
+    def region(self, data: bytes) -> None:
+        """A region of shared memory, registered and read as it says."""
+        self._shm.mkdir(exist_ok=True)
+        (self._shm / "object").write_bytes(bytes(64))
+        wanted = msgspec.json.decode(data.decode("utf-8", "replace"), type=Entry)
+        regions = Regions(self._registered, self._shm)
+        try:
+            regions.register(wanted.tenant, wanted.name, wanted.region)
+            found = regions.read(wanted.tenant, [Use(wanted.name, 0, wanted.region.byte_size, "inputs[0]")])
+            assert found == [bytes(wanted.region.byte_size)]
+        finally:
+            regions.unregister(wanted.tenant)
 
     def jwks(self, data: bytes) -> None:
         """The keys by which tokens are verified."""
@@ -222,6 +240,11 @@ def parsers(folder: Path) -> dict[str, Parser]:
             (ConfigError,),
         ),
         "an ONNX file": Parser((scale_model(2.0).SerializeToString(),), files.onnx, (RepositoryError,)),
+        "a region": Parser(
+            (b'{"tenant":"t","name":"r","region":{"key":"/object","offset":8,"byte_size":16}}',),
+            files.region,
+            (RegionProblem, msgspec.DecodeError),
+        ),
         "guard's limits": Parser(
             (b'{"rate": 5, "breaker": {"failures": 3}, "tenants": {"a": {"burst": 7, "wait_ms": 1.5}}}',),
             lambda data: parsed(data.decode("latin-1")),
