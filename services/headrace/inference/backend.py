@@ -75,7 +75,7 @@ class Backend(Face, Protocol):
         """Runs the model.
 
         `inputs` follow the signature's order, the rows of the whole batch
-        in their first dimension where the model batches; the answer follows the signature's outputs the same way.
+        in their first dimension where the model batches, `ABSENT` for an optional one that was left out; the answer follows the signature's outputs the same way.
         Any exception fails the batch; its halves are then tried.
         """
         ...

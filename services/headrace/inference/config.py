@@ -41,7 +41,7 @@ SERVED = {
     "model_warmup",
     "ensemble_scheduling",
 }
-SERVED_TENSOR = {"name", "data_type", "dims"}
+SERVED_TENSOR = {"name", "data_type", "dims", "optional"}
 
 WITHIN = "headrace_within."
 """Before an input's name: the parameter with its lowest and highest value, "0:30521"."""
@@ -106,6 +106,8 @@ def _named(file: Path, config: ModelConfig, name: str) -> ModelConfig:
     if config.name and config.name != name:
         raise ConfigError(f"{file}: name is {config.name!r}, the folder is {name!r}")
     config.name = name
+    if config.max_batch_size < 0:
+        raise ConfigError(f"{file}: max_batch_size: expected 0 or more, got {config.max_batch_size}")
     _refuse_unserved(file, config)
     return config
 
@@ -134,6 +136,9 @@ def check_whole(file: Path, config: ModelConfig) -> None:
         raise ConfigError(f"{file}: {'; '.join(problems)}")
     if not config.input or not config.output:
         raise ConfigError(f"{file}: input and output must be declared")
+    for i, tensor in enumerate(config.input):
+        if tensor.optional and config.max_batch_size:
+            raise ConfigError(f"{file}: input[{i}].optional: not served where max_batch_size is not 0")
     _refuse_bad_bounds(file, config)
     if STALL in config.parameters and not re.fullmatch(r"\d{1,9}", config.parameters[STALL].string_value):
         raise ConfigError(f"{file}: parameters {STALL!r}: expected milliseconds, 0 for never")
@@ -193,7 +198,7 @@ def signature_of(config: ModelConfig) -> Signature:
     """What the model takes and gives."""
     return Signature(
         config.name,
-        tuple(_bounded(_spec(tensor), config) for tensor in config.input),
+        tuple(_bounded(replace(_spec(one), optional=one.optional), config) for one in config.input),
         tuple(_spec(tensor) for tensor in config.output),
         config.max_batch_size,
     )

@@ -16,6 +16,7 @@ from headrace.inference.core.tensors import (
     Signature,
     Value,
     elements,
+    left_out,
     shape_problem,
     split_strings,
     value_problem,
@@ -198,8 +199,8 @@ class Decoder:
     def _work(self, found: dict[str, tuple[tuple[int, ...], Value]]) -> Work:
         try:
             entries = [found[spec.name] for spec in self._signature.inputs]
-        except KeyError as missing:
-            raise self._invalid("inputs", f"input {missing} is missing") from None
+        except KeyError:
+            entries = self._with_left_out(found)
         shapes = [shape for shape, _ in entries]
         values = [value for _, value in entries]
         if not self._signature.batches:
@@ -211,6 +212,14 @@ class Decoder:
                     "inputs", f"expected as many rows in every input, got {[one[0] for one in shapes]}"
                 )
         return Work(rows, shapes, values)
+
+    def _with_left_out(
+        self, found: dict[str, tuple[tuple[int, ...], Value]]
+    ) -> list[tuple[tuple[int, ...], Value]]:
+        for spec in self._signature.inputs:
+            if spec.name not in found and not spec.optional:
+                raise self._invalid("inputs", f"input {spec.name!r} is missing")
+        return [found[spec.name] if spec.name in found else left_out(spec) for spec in self._signature.inputs]
 
     def _invalid(self, field: str, problem: str) -> HeadraceError:
         return tensor_invalid(self._signature.model, field, problem)

@@ -79,6 +79,9 @@ def _field_problems(config: ModelConfig) -> Iterator[str]:
     for name in NOT_OURS:
         if name in present:
             yield f"{name}: an ensemble has none, its steps have their own"
+    for i, tensor in enumerate(config.input):
+        if tensor.optional:
+            yield f"input[{i}].optional: an ensemble's inputs are all needed"
     for key, parameter in sorted(config.parameters.items()):
         if key not in PARAMETERS and not key.startswith(PREFIXES):
             yield f"parameters {key!r}: not of an ensemble"

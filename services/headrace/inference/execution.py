@@ -16,7 +16,8 @@ import numpy as np
 import structlog
 
 from headrace.inference.backend import Backend, PaddedOutputs, RaggedOutputs
-from headrace.inference.core.tensors import BYTES, DTYPES, Array, TensorSpec, Value, join_strings
+from headrace.inference.core.tensors import ABSENT, Array, Value, join_strings, left_out
+from headrace.inference.joining import column, padded
 from headrace.metering.client import split_by_rows
 
 log = structlog.get_logger(__name__)
@@ -194,40 +195,18 @@ def _joined(backend: Backend, works: Sequence[Work], axes: Sequence[int | None])
     columns = []
     for i, spec in enumerate(backend.signature.inputs):
         shape = works[0].shapes[i]
+        if spec.optional and (shape, works[0].values[i]) == left_out(spec):
+            columns.append(ABSENT)  # of the only request: a model with such inputs does not batch
+            continue
         axis = axes[i] if axes else None
         if axis is not None and any(work.shapes[i][axis] != shape[axis] for work in works):
             columns.append(
-                _padded(spec, [(work.rows, work.shapes[i], work.values[i]) for work in works], axis)
+                padded(spec, [(work.rows, work.shapes[i], work.values[i]) for work in works], axis)
             )
             continue
         values = [work.values[i] for work in works]
-        columns.append(_column(spec, values, (rows, *shape[1:]) if batches else shape))
+        columns.append(column(spec, values, (rows, *shape[1:]) if batches else shape))
     return columns
-
-
-def _padded(spec: TensorSpec, parts: list[tuple[int, tuple[int, ...], Value]], axis: int) -> Array:
-    """Requests of different sizes in `axis`, with zeros behind the shorter ones."""
-    shape = list(parts[0][1])
-    shape[0] = sum(rows for rows, _, _ in parts)
-    shape[axis] = max(part[axis] for _, part, _ in parts)
-    whole = np.zeros(shape, DTYPES[spec.datatype])
-    first = 0
-    for rows, part, raw in parts:
-        place = (slice(first, first + rows), *(slice(size) for size in part[1:]))
-        whole[place] = np.frombuffer(raw, whole.dtype).reshape(part)  # type: ignore[arg-type]  # no strings
-        first += rows
-    return whole
-
-
-def _column(spec: TensorSpec, values: list[Value], shape: tuple[int, ...]) -> Array:
-    if spec.datatype == BYTES:
-        strings = np.empty(prod(shape), dtype=object)
-        strings[:] = [element for value in values for element in value]
-        return strings.reshape(shape)
-    raw = values[0] if len(values) == 1 else b"".join(values)  # type: ignore[arg-type]  # bytes, but for BYTES
-    if not raw:
-        return np.empty(shape, DTYPES[spec.datatype])
-    return np.frombuffer(raw, DTYPES[spec.datatype]).reshape(shape)  # type: ignore[arg-type]  # likewise
 
 
 def _split(backend: Backend, outputs: list[Array], works: Sequence[Work]) -> list[Answer]:
@@ -241,15 +220,15 @@ def _split(backend: Backend, outputs: list[Array], works: Sequence[Work]) -> lis
             raise ValueError(f"output {spec.name} has {output.shape[0]} rows for {rows}")
     if len(works) == 1:
         return [_whole(outputs, works[0])]
-    columns = [_Rows(output) for output in outputs]
+    cut = [_Rows(output) for output in outputs]
     answers = []
     first = 0
     for work in works:
         last = first + work.rows
         answers.append(
             Answer(
-                [(work.rows, *column.inner) for column in columns],
-                [column.between(first, last) for column in columns],
+                [(work.rows, *one.inner) for one in cut],
+                [one.between(first, last) for one in cut],
                 work.tag,
             )
         )

@@ -8,7 +8,7 @@ import numpy as np
 from headrace.inference.backend import Backend
 from headrace.inference.backends.onnx import zeros
 from headrace.inference.config import ConfigError
-from headrace.inference.core.tensors import BYTES, DTYPES, Array, TensorSpec, split_strings
+from headrace.inference.core.tensors import ABSENT, BYTES, DTYPES, Array, TensorSpec, split_strings
 from headrace.inference.folders import ModelFiles
 from headrace.inference.v2.model_config_pb2 import DataType, ModelConfig, ModelWarmup
 
@@ -35,7 +35,8 @@ def warm_up(backend: Backend, config: ModelConfig, files: ModelFiles) -> None:
 def _inputs(place: str, backend: Backend, sample: ModelWarmup, files: ModelFiles) -> list[Array]:
     signature = backend.signature
     names = {spec.name for spec in signature.inputs}
-    if set(sample.inputs) != names:
+    needed = {spec.name for spec in signature.inputs if not spec.optional}
+    if not needed <= set(sample.inputs) <= names:
         raise ConfigError(f"{place}.inputs: expected {sorted(names)}, got {sorted(sample.inputs)}")
     most = max(1, signature.max_batch_size)
     if sample.batch_size > most:
@@ -43,6 +44,8 @@ def _inputs(place: str, backend: Backend, sample: ModelWarmup, files: ModelFiles
     rows = (sample.batch_size or 1,) if signature.batches else ()
     return [
         _value(f"{place}.inputs[{spec.name!r}]", spec, sample.inputs[spec.name], rows, files)
+        if spec.name in sample.inputs
+        else ABSENT
         for spec in signature.inputs
     ]
 

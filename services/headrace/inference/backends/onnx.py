@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from headrace.inference.core.tensors import BYTES, DTYPES, Array, Signature, TensorSpec, Value
+from headrace.inference.core.tensors import ABSENT, BYTES, DTYPES, Array, Signature, TensorSpec, Value
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -44,9 +44,13 @@ class OnnxBackend:
     def __init__(self, file: Path, signature: Signature, session: ort.InferenceSession | None = None) -> None:
         self.signature = signature
         self._session = session or opened(file)
-        _check(file, signature, signature.inputs, tensors(self._session.get_inputs()), "input")
+        optional = tuple(spec for spec in signature.inputs if spec.optional)
+        needed = tuple(spec for spec in signature.inputs if not spec.optional)
+        _check(file, signature, needed, tensors(self._session.get_inputs()), "input")
+        _check(file, signature, optional, _defaults(file, self._session, optional), "optional input")
         _check(file, signature, signature.outputs, tensors(self._session.get_outputs()), "output")
         self._inputs = [spec.name for spec in signature.inputs]
+        self._optional = bool(optional)
         self._outputs = [spec.name for spec in signature.outputs]
         self._texts = [i for i, spec in enumerate(signature.inputs) if spec.datatype == BYTES]
 
@@ -54,7 +58,10 @@ class OnnxBackend:
         """One run of the session."""
         if self._texts:
             inputs = [_text(array) if i in self._texts else array for i, array in enumerate(inputs)]
-        outputs: list[Array] = self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
+        given = dict(zip(self._inputs, inputs, strict=True))
+        if self._optional:
+            given = {name: array for name, array in given.items() if array is not ABSENT}
+        outputs: list[Array] = self._session.run(self._outputs, given)
         return [_bytes(output) if output.dtype == object else output for output in outputs]
 
     def problem(self, values: list[Value]) -> str:
@@ -92,6 +99,20 @@ def tensors(nodes: list[ort.NodeArg]) -> tuple[TensorSpec, ...]:
         )
         for node in nodes
     )
+
+
+def _defaults(
+    file: Path, session: ort.InferenceSession, optional: tuple[TensorSpec, ...]
+) -> tuple[TensorSpec, ...]:
+    """The file's own of these inputs; raises SignatureMismatch for one that has no default there."""
+    own = {tensor.name: tensor for tensor in tensors(session.get_overridable_initializers())}
+    lacking = [spec.name for spec in optional if spec.name not in own]
+    if lacking:
+        raise SignatureMismatch(
+            f"{file}: optional inputs {lacking} have no default: expected an initializer of each one's name,"
+            " beside it in the graph's inputs (IR version 4 or newer)"
+        )
+    return tuple(own[spec.name] for spec in optional)
 
 
 def _options() -> ort.SessionOptions:
@@ -135,6 +156,8 @@ def _fits(declared: tuple[int, ...], own: tuple[int, ...]) -> bool:
 
 
 def _text(array: Array) -> Array:
+    if array is ABSENT:
+        return array
     return np.array([element.decode() for element in array.reshape(-1)], dtype=object).reshape(array.shape)
 
 
@@ -148,6 +171,9 @@ def zeros(signature: Signature, rows: int, length: int) -> list[Array]:
     """Inputs of zeros to warm a model up with; free dimensions get `length`."""
     arrays: list[Array] = []
     for spec in signature.inputs:
+        if spec.optional:
+            arrays.append(ABSENT)
+            continue
         dims = tuple(length if size < 0 else size for size in spec.dims)
         shape = (rows, *dims) if signature.batches else dims
         if spec.datatype == BYTES:

@@ -35,6 +35,9 @@ Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Value = bytes | list[bytes]
 """A tensor of one request: its raw bytes, or the elements of a BYTES tensor."""
 
+ABSENT: Array = np.empty(0, object)
+"""Stands in a run for an optional input that the request left out; known by being this very array."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -42,7 +45,8 @@ class TensorSpec:
 
     `dims` leaves out the batch dimension of a model that batches. `within`
     has the lowest and the highest value allowed, of integers only; None: all.
-    One that is `finite` takes neither NaN nor infinities; of floats only.
+    One that is `finite` takes neither NaN nor infinities; of floats only. An
+    `optional` one may be left out of a request: the model has a default for it.
     """
 
     name: str
@@ -71,6 +75,11 @@ class Signature:
 def elements(shape: tuple[int, ...]) -> int:
     """How many elements a shape has (1 for a scalar)."""
     return prod(shape)
+
+
+def left_out(spec: TensorSpec) -> tuple[tuple[int, ...], Value]:
+    """What an optional input is in a request without it: a scalar of no element, which no input that is there can be."""
+    return (), [] if spec.datatype == BYTES else b""
 
 
 def shape_problem(spec: TensorSpec, shape: tuple[int, ...], max_batch_size: int) -> str:
