@@ -24,6 +24,24 @@ def scale_model(factor: float, *, rows: str | int = "batch") -> onnx.ModelProto:
     return as_model(graph)
 
 
+def shift_model(*, ir_version: int = 9) -> onnx.ModelProto:
+    """`y = x + by` on vectors, in which `by`, of one element, has a default: 10.
+
+    Below version 4 of the format a default can't be overridden.
+    """
+    kind = TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "by"], ["y"])],
+        "shift",
+        [helper.make_tensor_value_info(name, kind, [size]) for name, size in (("x", "n"), ("by", 1))],
+        [helper.make_tensor_value_info("y", kind, ["n"])],
+        initializer=[numpy_helper.from_array(np.array([10], np.float32), "by")],
+    )
+    model = as_model(graph)
+    model.ir_version = ir_version
+    return model
+
+
 def encoder_model(factor: float = 1.0) -> onnx.ModelProto:
     """`embedding` FP32 [N, 1] is `factor` times the sum of the attended `input_ids`, INT64 [N, L]."""
     graph = helper.make_graph(

@@ -46,6 +46,10 @@ def test_the_steps_are_read_in_their_order(tmp_path: Path) -> None:
         (GOOD + " dynamic_batching { }", "ensemble_scheduling.*dynamic_batching|dynamic_batching.*ensemble"),
         (f'platform: "ensemble" {X} {Y} dynamic_batching {{ }}', "dynamic_batching: an ensemble has none"),
         (f'platform: "ensemble" {X} {Y}', "step: expected 1 to 64, got 0"),
+        (
+            ensemble(STEP, inputs=X.replace("dims", "optional: true dims"), outputs=Y),
+            r"input\[0\].optional: an ensemble's inputs are all needed",
+        ),
         (ensemble(STEP, inputs="", outputs=Y), "input and output must be declared"),
         (
             ensemble(step("", {"x": "x"}, {"y": "y"}), inputs=X, outputs=Y),

@@ -46,8 +46,8 @@ class OnnxBackend:
         self._session = session or opened(file)
         optional = tuple(spec for spec in signature.inputs if spec.optional)
         needed = tuple(spec for spec in signature.inputs if not spec.optional)
-        _check(file, signature, needed, tensors(self._session.get_inputs()), "input")
         _check(file, signature, optional, _defaults(file, self._session, optional), "optional input")
+        _check(file, signature, needed, tensors(self._session.get_inputs()), "input")
         _check(file, signature, signature.outputs, tensors(self._session.get_outputs()), "output")
         self._inputs = [spec.name for spec in signature.inputs]
         self._optional = bool(optional)
