@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from google.api.httpbody_pb2 import HttpBody
+from numpy.typing import NDArray
 
 from headrace.inference.rest_body import as_json, parse_object
 from headrace.inference.settings import RepositorySettings
@@ -34,7 +35,7 @@ async def shifting(tmp_path: Path) -> AsyncIterator[Replica]:
 
 
 def request(number: int, by: float | None) -> pb.ModelInferRequest:
-    inputs = {"x": ("FP32", np.array([number], np.float32))}
+    inputs: dict[str, tuple[str, NDArray[np.generic]]] = {"x": ("FP32", np.array([number], np.float32))}
     if by is not None:
         inputs["by"] = ("FP32", np.array([by], np.float32))
     return request_of("shift", inputs, str(number))

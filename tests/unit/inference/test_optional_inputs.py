@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from headrace.inference.backends.onnx import SignatureMismatch, zeros
 from headrace.inference.config import ConfigError, config_of_json
@@ -14,6 +14,7 @@ from headrace.inference.core.tensors import (
     ABSENT,
     BYTES,
     TensorSpec,
+    Value,
     elements,
     join_strings,
     left_out,
@@ -131,7 +132,7 @@ def test_what_is_left_out_is_nothing_that_can_be_given(shape: list[int], datatyp
     spec = TensorSpec("x", datatype, (), optional=True)
     if datatype == BYTES:
         joined = join_strings([raw] * elements(tuple(shape)))
-        value = split_strings(bytes(joined), elements(tuple(shape)))
+        value: Value | str = split_strings(bytes(joined), elements(tuple(shape)))
     else:
         value = bytes(elements(tuple(shape)) * (4 if datatype == "FP32" else 1))
     assert (tuple(shape), value) != left_out(spec)
@@ -144,7 +145,7 @@ def test_strings_may_be_left_out(tmp_path: Path) -> None:
         "behind",
         [helper.make_tensor_value_info(name, TensorProto.STRING, ["n"]) for name in ("x", "by")],
         [helper.make_tensor_value_info("y", TensorProto.STRING, ["m"])],
-        initializer=[helper.make_tensor("by", TensorProto.STRING, [1], [b"default"])],
+        initializer=[numpy_helper.from_array(np.array(["default"], object), "by")],
     )
     config = (X + BY).replace("FP32", "STRING").replace("dims: 1", "dims: -1")
     write_onnx(tmp_path, "behind", as_model(graph), config=config)
