@@ -49,6 +49,10 @@ limits: {rate: 10, tenants: {acme: {rate: 0.5, weight: 2}}}
 metering: {prices: [{version: 1, effective_time: "2026-01-01T00:00:00Z"}]}
 scaling: {min: 1, max: 4, up: {cpu: 0.7}}
 """
+PRICES = (
+    b'[{"version": 2, "effective_time": "2026-01-01T00:00:00Z", "cpu_hour": 0.1, "gpu_hour": "1.000000001"}]'
+)
+TARGETS = b'[{"targets": ["127.0.0.1:1", "cache:9201"], "labels": {"service": "guard", "replica": "g"}}]'
 METRICS = (
     b'headrace_guard_admitted_total 5\nheadrace_inference_batch_rows_sum{model="a\\"b"} 1e3 17\n# HELP x y\n'
 )

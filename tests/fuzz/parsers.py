@@ -31,10 +31,12 @@ from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 from headrace.insight.core import exposition
 from headrace.insight.core.otlp import by_trace, converted, invalid_count
 from headrace.insight.core.wanted import WANTED
+from headrace.insight.targets import Targets
 from headrace.local.config.reading import ConfigError as FileError
 from headrace.local.config.reading import parse as parse_file
 from headrace.metering.edge_wire import entries_of
 from headrace.metering.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
+from headrace.metering.settings import Settings as MeteringSettings
 from headrace.metering.v1.usage_pb2 import UsageBatch
 from headrace.metering.wire import batch_from
 from headrace.runtime.access import TokenVerifier, caller_from_headers
@@ -44,7 +46,21 @@ from headrace.runtime.ingress.core.framing import inflate, inflated_size, parse_
 from headrace.runtime.ingress.core.head import RequestMetadata, is_gzip, timeout_s
 from headrace.runtime.ingress.core.reader import RequestReader
 from headrace.runtime.rpc import ANONYMOUS, Call
-from tests.fuzz.corpus import HTTP, JWKS, METRICS, PBTXT, TENSOR, TOKEN, YAML, access_log, trace, usage_batch
+from headrace.runtime.settings import SettingsError
+from tests.fuzz.corpus import (
+    HTTP,
+    JWKS,
+    METRICS,
+    PBTXT,
+    PRICES,
+    TARGETS,
+    TENSOR,
+    TOKEN,
+    YAML,
+    access_log,
+    trace,
+    usage_batch,
+)
 from tests.support.requests import distinct_rows, linear
 from tests.support.small import scale_model
 
@@ -143,6 +159,7 @@ class Files:
         self._jwks = folder / "jwks.json"
         self._shm = folder / "shm"
         self._registered = folder / "regions"
+        self._targets = folder / "targets.json"
 
     def pbtxt(self, data: bytes) -> None:
         """config.pbtxt, and what is made of it."""
@@ -172,6 +189,11 @@ class Files:
         finally:
             regions.unregister(wanted.tenant)
 
+    def targets(self, data: bytes) -> None:
+        """The list of processes, of which one that can't be read says nothing."""
+        self._targets.write_bytes(data)
+        Targets(self._targets).read()
+
     def jwks(self, data: bytes) -> None:
         """The keys by which tokens are verified."""
         self._jwks.write_bytes(data)
@@ -188,6 +210,10 @@ def _load_config(data: bytes) -> None:
     check_whole(Path("m"), config)
     signature_of(config)
     policy_of(config)
+
+
+def _prices(data: bytes) -> None:
+    MeteringSettings.read({"HEADRACE_METERING_PRICES": data.decode("latin-1")})
 
 
 def _spans(data: bytes) -> None:
@@ -255,6 +281,8 @@ def parsers(folder: Path) -> dict[str, Parser]:
             lambda data: holder_frame(LeaseRequest.FromString(data)),
             (HeadraceError, DecodeError),
         ),
+        "price books": Parser((PRICES,), _prices, (SettingsError,)),
+        "a list of processes": Parser((TARGETS,), files.targets, ()),
         "OTLP": Parser((trace(),), _spans, (DecodeError,)),
         "metrics": Parser((METRICS,), _metrics, ()),
         "a usage batch": Parser((usage_batch(),), _usage, (HeadraceError, DecodeError)),

@@ -35,7 +35,7 @@ class Targets:
                 self._stamp = stamp
         except FileNotFoundError:
             self._known, self._stamp = {}, None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             log.warning("the list of processes can't be read", path=str(self._path), error=str(error))
         return self._known
 

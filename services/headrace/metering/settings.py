@@ -61,7 +61,7 @@ def _prices(reader: SettingsReader, text: str) -> PriceBooks | None:
     try:
         # Numbers as they are written: 0.1 read as a float is no tenth.
         entries = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: nested too deeply
         reader.problem("PRICES", f"must be JSON: {error}")
         return None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from headrace.insight.scrape import Place
 from headrace.insight.targets import MAX_TARGETS, Targets
 
@@ -23,13 +25,16 @@ def test_a_list_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert targets.read() == {}
 
 
-def test_a_list_that_can_not_be_read_changes_nothing(tmp_path: Path) -> None:
-    """Half a file is no reason to forget a mesh."""
+@pytest.mark.parametrize(
+    "content", [b'[{"targets": ["a:1"', b'[{"targets": ["\xff:1"]}]', b'[{"x": ' + b"[" * 100_000]
+)
+def test_a_list_that_can_not_be_read_changes_nothing(tmp_path: Path, content: bytes) -> None:
+    """Half a file is no reason to forget a mesh, nor is one that is no text, or nested too deeply."""
     path = tmp_path / "targets.json"
     path.write_text('[{"targets": ["a:1"]}]')
     targets = Targets(path)
     known = targets.read()
-    path.write_text('[{"targets": ["a:1"')
+    path.write_bytes(content)
     assert targets.read() == known == {"a:1": ("", Place("a:1"))}
 
 

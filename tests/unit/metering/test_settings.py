@@ -32,7 +32,7 @@ def test_every_mistake_is_told_at_once() -> None:
     assert len(error.value.problems) == 4
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[1]", "[]"])
+@pytest.mark.parametrize("text", ["{", "{}", "[1]", "[]", "[" * 100_000])
 def test_prices_must_be_a_list_of_books(text: str) -> None:
     """Anything else is a mistake, not the default."""
     with pytest.raises(SettingsError, match="PRICES"):
