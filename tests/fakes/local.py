@@ -32,15 +32,18 @@ class FakeChild:
 
 
 class FakeLauncher:
-    """Starts `FakeChild`s; `errors` are raised by the first starts."""
+    """Starts `FakeChild`s, once `allowed` is set; `errors` are raised by the first starts."""
 
     def __init__(self, *, stubborn: bool = False, errors: list[OSError] | None = None) -> None:
+        self.allowed = asyncio.Event()
+        self.allowed.set()
         self.children: list[FakeChild] = []
         self._started = asyncio.Event()
         self._stubborn = stubborn
         self._errors = errors or []
 
     async def __call__(self, spec: Spec) -> FakeChild:
+        await self.allowed.wait()
         if self._errors:
             raise self._errors.pop(0)
         self.children.append(FakeChild(100 + len(self.children), stubborn=self._stubborn))

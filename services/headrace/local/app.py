@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import json
 import random
-import resource
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import envoy
@@ -19,10 +19,13 @@ from headrace.local.config.schema import EMBEDDED, Config
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import State
 from headrace.local.errors import CODES, StartFault
+from headrace.local.forkserver.start import Server
+from headrace.local.forkserver.start import start as start_forkserver
 from headrace.local.jwks import serving_jwks
-from headrace.local.kept import Kept, Patience
+from headrace.local.kept import Kept, Launch, Patience
 from headrace.local.keys import SCOPES as ALL_SCOPES
 from headrace.local.keys import KeyStore
+from headrace.local.launcher import launching
 from headrace.local.plan import METERING, Plan
 from headrace.local.ports import FreePorts
 from headrace.local.report import Report
@@ -44,16 +47,18 @@ from headrace.runtime.rpc import Caller, methods_of
 from headrace.runtime.server import ServerSettings, serving
 from headrace.runtime.telemetry import TelemetrySettings, telemetry
 
-MAX_DESCRIPTORS = 1_048_576
 _SERVICE = supervisor_service_pb2.DESCRIPTOR.services_by_name["SupervisorService"]
 # Whoever reaches the socket in the 0700 directory is this machine's operator.
 _OPERATOR = Caller("operator", frozenset(ALL_SCOPES))
 
 
 async def supervise(
-    settings: LocalSettings, report: Report, shutdown: Shutdown, *, clock: Clock | None = None
+    settings: LocalSettings, report: Report, shutdown: Shutdown, *, forkserver: Server | None = None
 ) -> None:
-    """Runs the mesh until the end is asked for; raises StartFault when it can't start."""
+    """Runs the mesh until the end is asked for; raises StartFault when it can't start.
+
+    `forkserver` is one that was started ahead, and is closed here.
+    """
     state = StateDir(settings.state_dir)
     config = configuration(settings)
     prepare(state)
@@ -61,10 +66,11 @@ async def supervise(
         with locked(state), closing(FreePorts(random.Random())) as free:
             clear_run(state)
             write_record(state, "")
-            _raise_descriptor_limit()
             plan = Plan(state, config, settings.environ, sys.executable, _envoy(), _valkey(config))
+            begin = partial(start_forkserver, plan.python, plan.environ, state.root)
             try:
-                await _run(plan, free, report, shutdown, clock or SystemClock())
+                with launching(forkserver, begin, plan.python) as launch:
+                    await _run(plan, free, launch, report, shutdown, SystemClock())
             except ExceptionGroup as group:  # the task group's wrapping of whatever ended it
                 faults = group.subgroup(StartFault)
                 if faults is None:
@@ -82,7 +88,9 @@ async def supervise(
         ) from None
 
 
-async def _run(plan: Plan, free: FreePorts, report: Report, shutdown: Shutdown, clock: Clock) -> None:
+async def _run(
+    plan: Plan, free: FreePorts, launch: Launch, report: Report, shutdown: Shutdown, clock: Clock
+) -> None:
     state = plan.state
     keys = KeyStore(state.keys, clock=clock)
     ensure_tokens(state, keys, clock)
@@ -99,6 +107,7 @@ async def _run(plan: Plan, free: FreePorts, report: Report, shutdown: Shutdown, 
             backoff=Backoff(),
             draw=random.Random(),
             free=free,
+            launch=launch,
             sweep=sweeper.once,
         )
         async with _socket(supervisor, shutdown, state, clock):
@@ -246,13 +255,6 @@ def _sweep(plan: Plan) -> Sweep:
     if not plan.runs(METERING):
         return nothing_left
     return lambda: sweep(plan.state.outbox, plan.target(METERING), deadline_s=AT_MOST_S)
-
-
-def _raise_descriptor_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _first(group: BaseExceptionGroup[StartFault]) -> StartFault:

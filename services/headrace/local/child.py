@@ -7,11 +7,12 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from headrace.local import launch
 
 MAX_LOG_BYTES = 16 * 1024 * 1024
+_LOOK_S = 0.01
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -62,7 +63,9 @@ class Child:
         return self._process.pid
 
     async def wait(self) -> int:
-        return await self._process.wait()
+        status = await self._process.wait()
+        await group_ended(self.pid)
+        return status
 
     def send(self, number: signal.Signals) -> None:
         # Until it is waited for, its pid can't be another's.
@@ -83,8 +86,7 @@ def bound_to_us(command: Sequence[str], number: signal.Signals) -> list[str]:
 
 async def start(command: Sequence[str], env: Mapping[str, str], log: Path) -> Child:
     """Starts `command` (an absolute path first); what it prints goes to `log`."""
-    _rotate(log)
-    with log.open("ab") as output:
+    with log_file(log) as output:
         process = await asyncio.create_subprocess_exec(
             *bound_to_us(command, signal.SIGKILL),
             env=env,
@@ -96,10 +98,30 @@ async def start(command: Sequence[str], env: Mapping[str, str], log: Path) -> Ch
     return Child(process)
 
 
-def _rotate(log: Path) -> None:
+def log_file(log: Path) -> BinaryIO:
+    """The file that takes what a process prints, not too large to begin with; raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
+    return log.open("ab")
+
+
+async def group_ended(leader: int) -> None:
+    """Ends what a process that is gone left running in its group, which are our children by now."""
+    while _reaped(leader):
+        # Some are left, so that the number is still theirs.
+        os.killpg(leader, signal.SIGKILL)
+        await asyncio.sleep(_LOOK_S)
+
+
+def _reaped(group: int) -> bool:
+    """Takes notice of those of a group that have ended; whether others of it still run."""
+    try:
+        while os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG):
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def ending(status: int) -> str:

@@ -120,10 +120,7 @@ class Kept:
         self._to(Event.STOP)
         if first is not None:
             await first
-        # Once: a second one would end it at once, and whoever asks again must not.
-        if self.state is State.DRAINING and self._child is not self._told_to_end and self._child:
-            self._told_to_end = self._child
-            self._child.send(signal.SIGTERM)
+        self._tell_to_end()
         try:
             async with asyncio.timeout(self._patience.stop_s):
                 await self._until(lambda: self.state is State.STOPPED)
@@ -133,6 +130,12 @@ class Kept:
                 self._child.kill_group()
             await self._until(lambda: self.state is State.STOPPED)
 
+    def _tell_to_end(self) -> None:
+        """Once, if it is on its way out: a second SIGTERM would end it at once, and whoever asks again must not."""
+        if self.state is State.DRAINING and self._child and self._child is not self._told_to_end:
+            self._told_to_end = self._child
+            self._child.send(signal.SIGTERM)
+
     async def _run_once(self) -> None:
         self._started = self._clock.monotonic()
         try:
@@ -141,6 +144,7 @@ class Kept:
             self._ended(f"could not be started: {error.strerror}")
             return
         log.info("started", process=self.spec.name, pid=child.pid)
+        self._tell_to_end()  # where that was asked for meanwhile
         gone = asyncio.create_task(child.wait(), name=f"wait {self.spec.name}")
         try:
             await self._watch(child, gone)

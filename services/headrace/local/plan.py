@@ -16,6 +16,7 @@ from headrace.local import valkey as store
 from headrace.local.config.schema import EMBEDDED, NONE, Config
 from headrace.local.config.schema import INSIGHT as OURS
 from headrace.local.endpoints import Endpoint
+from headrace.local.inherited import inherited
 from headrace.local.ports import HOST
 from headrace.local.spec import Spec
 from headrace.local.statedir import StateDir
@@ -23,17 +24,6 @@ from headrace.local.statedir import StateDir
 GATEWAY, INFERENCE, INSIGHT = "gateway", "inference", "insight"
 CACHE, GUARD, METERING, VALKEY = "cache", "guard", "metering", "valkey"
 SCALING = "scaling"
-INHERITED = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "PYTHONPATH",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-    "GLIBC_TUNABLES",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +66,7 @@ class Plan:
             GATEWAY,
             GATEWAY,
             tuple(command),
-            {**gateway.ENVIRONMENT, **self._inherited()},
+            {**gateway.ENVIRONMENT, **inherited(self.environ)},
             f"{HOST}:{port}",
             (port,),
             "gateway.port",
@@ -154,7 +144,7 @@ class Plan:
             VALKEY,
             VALKEY,
             tuple(store.command(server, self.state.valkey / "valkey.conf")),
-            self._inherited(),
+            inherited(self.environ),
             f"{HOST}:{port}",
             (port,),
             "cache.valkey_port",
@@ -282,7 +272,3 @@ class Plan:
             self.state.log(name),
             endpoint,
         )
-
-    def _inherited(self) -> dict[str, str]:
-        """What a foreign program gets of the environment: nothing that could be a secret."""
-        return {name: self.environ[name] for name in INHERITED if name in self.environ}

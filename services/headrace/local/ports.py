@@ -87,7 +87,8 @@ def _process(pid: int | None) -> str:
     if pid is None:
         return "a process of another user"
     try:
-        command = " ".join(psutil.Process(pid).cmdline())
+        # Who wrote over its arguments, as our services do, has empty words behind them.
+        command = " ".join(filter(None, psutil.Process(pid).cmdline()))
     except psutil.Error:
         return f"pid {pid}"
     return f"pid {pid} ({command[:120]})"

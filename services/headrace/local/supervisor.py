@@ -8,7 +8,6 @@ import structlog
 
 from headrace.local import gateway
 from headrace.local.changes import Changes
-from headrace.local.child import Running, start
 from headrace.local.core.backoff import Backoff
 from headrace.local.core.lifecycle import SERVING, State
 from headrace.local.courtesy import Courtesy
@@ -57,6 +56,7 @@ class Supervisor:
         backoff: Backoff,
         draw: random.Random,
         free: FreePorts,
+        launch: Launch,
         sweep: Callable[[], Awaitable[object]],
     ) -> None:
         self.processes: dict[str, Kept] = {}
@@ -67,6 +67,7 @@ class Supervisor:
         self._patience = patience
         self._backoff = backoff
         self._draw = draw
+        self._launch = launch
         self._sweep = sweep
         self._free = free
         self._ports_of: dict[int, int] = {}
@@ -116,7 +117,7 @@ class Supervisor:
         """Starts a stopped process, or one more replica; returns it healthy."""
         if self._stopping:
             raise process_state(name, "going with the whole mesh")
-        courtesy = Courtesy(_launch)
+        courtesy = Courtesy(self._launch)
         if name == INFERENCE:
             process = self._keep(self._spare(), courtesy.launch)
         else:
@@ -219,7 +220,7 @@ class Supervisor:
             changed=self._changed,
             patience=self._patience,
             backoff=self._backoff,
-            launch=launch or _launch,
+            launch=launch or self._launch,
         )
         self.processes[spec.name] = process
         return process
@@ -270,7 +271,3 @@ class Supervisor:
         number = next(n for n in range(1000) if f"{INFERENCE}-{n}" not in taken)
         spec = self._replica(number)
         return spec if all(map(is_free, spec.ports)) else self._plan.replica_spec(number, self._free.take(2))
-
-
-async def _launch(spec: Spec) -> Running:
-    return await start(spec.command, spec.env, spec.log)

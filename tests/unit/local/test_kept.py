@@ -1,6 +1,7 @@
 """One process over its lives."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -61,6 +62,19 @@ class Case:
         while process.state is not state:
             self.news.clear()
             await self.news.wait()
+
+
+async def test_stopped_while_it_is_started() -> None:
+    """A process that comes into being after its end was asked for is told to end, as any other."""
+    case = Case(FakeLauncher(), FakeProbe(answer=False))
+    case.launcher.allowed.clear()
+    async with case.running() as process:
+        stopping = asyncio.ensure_future(process.stop())
+        await case.until(process, State.DRAINING)
+        case.launcher.allowed.set()
+        await stopping
+    assert case.launcher.children[0].signals == [signal.SIGTERM]
+    assert process.last_exit == "exit code 0"
 
 
 async def test_life() -> None:

@@ -1,0 +1,30 @@
+"""What we ask of Linux that Python has no function for."""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl: {os.strerror(number)}")
+
+
+def die_with(parent: int) -> None:
+    """From now on this process is killed when its parent, the process `parent`, ends in whatever way.
+
+    Exits if that has happened already; raises OSError.
+    """
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent is gone")
+
+
+def adopt_orphans() -> None:
+    """From now on descendants whose parent ends become this process's children; raises OSError."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
