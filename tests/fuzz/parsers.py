@@ -15,23 +15,20 @@ from headrace.guard.core.parsing import LimitsInvalid, parsed
 from headrace.guard.v1.guard_service_pb2 import LeaseRequest
 from headrace.guard.wire import holder_frame
 from headrace.inference.batching import Timings, policy_of
-from headrace.inference.config import ConfigError, check_whole, config_of_json, given_config, signature_of
-from headrace.inference.core.memory import Use
+from headrace.inference.config import ConfigError, check_whole, config_of_json, signature_of
 from headrace.inference.core.tensors import Signature, TensorSpec
 from headrace.inference.decoder import Decoder
 from headrace.inference.embeddings import wanted
 from headrace.inference.folders import RepositoryError
 from headrace.inference.generate import parse_generate
 from headrace.inference.models import Models
-from headrace.inference.onnx_file import check_external_data
 from headrace.inference.predict import parse_predict
-from headrace.inference.regions import Entry, RegionProblem, Regions
+from headrace.inference.regions import RegionProblem
 from headrace.inference.rest_body import parse_body, parse_object
 from headrace.inference.v2.grpc_service_pb2 import ModelInferRequest
 from headrace.insight.core import exposition
 from headrace.insight.core.otlp import by_trace, converted, invalid_count
 from headrace.insight.core.wanted import WANTED
-from headrace.insight.targets import Targets
 from headrace.local.config.reading import ConfigError as FileError
 from headrace.local.config.reading import parse as parse_file
 from headrace.metering.edge_wire import entries_of
@@ -39,7 +36,7 @@ from headrace.metering.envoy.service.accesslog.v3.als_pb2 import StreamAccessLog
 from headrace.metering.settings import Settings as MeteringSettings
 from headrace.metering.v1.usage_pb2 import UsageBatch
 from headrace.metering.wire import batch_from
-from headrace.runtime.access import TokenVerifier, caller_from_headers
+from headrace.runtime.access import caller_from_headers
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.ingress.core.faults import WireFault
 from headrace.runtime.ingress.core.framing import inflate, inflated_size, parse_prefix
@@ -61,6 +58,7 @@ from tests.fuzz.corpus import (
     trace,
     usage_batch,
 )
+from tests.fuzz.files import Files
 from tests.support.requests import distinct_rows, linear
 from tests.support.small import scale_model
 
@@ -151,60 +149,6 @@ def _generate(data: bytes) -> None:
     Decoder(ONE).decode(parse_generate(data, ONE))
 
 
-class Files:
-    """Parsers of files: each input is written to one of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._model = folder / "m"
-        self._jwks = folder / "jwks.json"
-        self._shm = folder / "shm"
-        self._registered = folder / "regions"
-        self._targets = folder / "targets.json"
-
-    def pbtxt(self, data: bytes) -> None:
-        """config.pbtxt, and what is made of it."""
-        self._model.mkdir(exist_ok=True)
-        (self._model / "config.pbtxt").write_bytes(data)
-        config = given_config(self._model)
-        check_whole(self._model / "config.pbtxt", config)
-        signature_of(config)
-        policy_of(config)
-
-    def onnx(self, data: bytes) -> None:
-        """A model's file, as far as it is read before ONNX Runtime has it."""
-        self._model.mkdir(exist_ok=True)
-        (self._model / "model.onnx").write_bytes(data)
-        check_external_data(self._model / "model.onnx")
-
-    def region(self, data: bytes) -> None:
-        """A region of shared memory, registered and read as it says."""
-        self._shm.mkdir(exist_ok=True)
-        (self._shm / "object").write_bytes(bytes(64))
-        wanted = msgspec.json.decode(data.decode("utf-8", "replace"), type=Entry)
-        regions = Regions(self._registered, self._shm)
-        try:
-            regions.register(wanted.tenant, wanted.name, wanted.region)
-            found = regions.read(wanted.tenant, [Use(wanted.name, 0, wanted.region.byte_size, "inputs[0]")])
-            assert found == [bytes(wanted.region.byte_size)]
-        finally:
-            regions.unregister(wanted.tenant)
-
-    def targets(self, data: bytes) -> None:
-        """The list of processes, of which one that can't be read says nothing."""
-        self._targets.write_bytes(data)
-        Targets(self._targets).read()
-
-    def jwks(self, data: bytes) -> None:
-        """The keys by which tokens are verified."""
-        self._jwks.write_bytes(data)
-        TokenVerifier(self._jwks).verify(f"Bearer {TOKEN}")
-
-    def token(self, data: bytes) -> None:
-        """A bearer token, as a header has it."""
-        self._jwks.write_text(JWKS)
-        TokenVerifier(self._jwks).verify(data.decode("latin-1"))
-
-
 def _load_config(data: bytes) -> None:
     config = config_of_json("m", data.decode("utf-8", "replace"))
     check_whole(Path("m"), config)
@@ -240,6 +184,10 @@ def _log(data: bytes) -> None:
 def parsers(folder: Path) -> dict[str, Parser]:
     """By what they read."""
     files = Files(folder)
+    return _of_clients(files) | _of_operators(files) | _of_services()
+
+
+def _of_clients(files: Files) -> dict[str, Parser]:
     return {
         "a request of HTTP/1": Parser((HTTP,), _request, (WireFault,)),
         "a gzip message": Parser((gzip.compress(b"a" * 9000, mtime=0),), _gzip, (WireFault,)),
@@ -256,7 +204,6 @@ def parsers(folder: Path) -> dict[str, Parser]:
         "a generate body": Parser(
             (b'{"x":[' + b",".join([b"1"] * 16) + b'],"parameters":{"a":1}}',), _generate
         ),
-        "config.pbtxt": Parser((PBTXT,), files.pbtxt, (ConfigError,)),
         "a load's configuration": Parser(
             (
                 b'{"max_batch_size":4,"input":[{"name":"x","dataType":"TYPE_FP32","dims":[2]}],'
@@ -265,24 +212,40 @@ def parsers(folder: Path) -> dict[str, Parser]:
             _load_config,
             (ConfigError,),
         ),
-        "an ONNX file": Parser((scale_model(2.0).SerializeToString(),), files.onnx, (RepositoryError,)),
         "a region": Parser(
             (b'{"tenant":"t","name":"r","region":{"key":"/object","offset":8,"byte_size":16}}',),
             files.region,
             (RegionProblem, msgspec.DecodeError),
         ),
+        "a token": Parser((b"Bearer " + TOKEN.encode(),), files.token),
+    }
+
+
+def _of_operators(files: Files) -> dict[str, Parser]:
+    return {
+        "a JWKS": Parser((JWKS.encode(),), files.jwks),
+        "config.pbtxt": Parser((PBTXT,), files.pbtxt, (ConfigError,)),
+        "an ONNX file": Parser((scale_model(2.0).SerializeToString(),), files.onnx, (RepositoryError,)),
         "guard's limits": Parser(
             (b'{"rate": 5, "breaker": {"failures": 3}, "tenants": {"a": {"burst": 7, "wait_ms": 1.5}}}',),
             lambda data: parsed(data.decode("latin-1")),
             (LimitsInvalid,),
         ),
+        "price books": Parser((PRICES,), _prices, (SettingsError,)),
+        "a list of processes": Parser((TARGETS,), files.targets, ()),
+        "headrace.yaml": Parser(
+            (YAML,), lambda data: parse_file(data, "headrace.yaml"), (FileError,), times=500
+        ),  # PyYAML's nodes; the operator's own
+    }
+
+
+def _of_services() -> dict[str, Parser]:
+    return {
         "a holder's frame": Parser(
             (LeaseRequest().SerializeToString(),),
             lambda data: holder_frame(LeaseRequest.FromString(data)),
             (HeadraceError, DecodeError),
         ),
-        "price books": Parser((PRICES,), _prices, (SettingsError,)),
-        "a list of processes": Parser((TARGETS,), files.targets, ()),
         "OTLP": Parser((trace(),), _spans, (DecodeError,)),
         "metrics": Parser((METRICS,), _metrics, ()),
         "a usage batch": Parser((usage_batch(),), _usage, (HeadraceError, DecodeError)),
@@ -292,9 +255,4 @@ def parsers(folder: Path) -> dict[str, Parser]:
             lambda data: SEAL.opened(KEY, data, NOW_MS),
             (EntryRefused,),
         ),
-        "a token": Parser((b"Bearer " + TOKEN.encode(),), files.token),
-        "a JWKS": Parser((JWKS.encode(),), files.jwks),
-        "headrace.yaml": Parser(
-            (YAML,), lambda data: parse_file(data, "headrace.yaml"), (FileError,), times=500
-        ),  # PyYAML's nodes; the operator's own
     }

@@ -54,10 +54,12 @@ def test_second_up_and_down(place: Place) -> None:
     ],
 )
 def test_signals_to_the_foreground(place: Place, number: signal.Signals) -> None:
-    """Ctrl-C, SIGTERM and a closed terminal end the mesh in good order: exit code 0, nothing left."""
+    """Ctrl-C, SIGTERM and a closed terminal end the mesh in good order: it says so at last, exit code 0, nothing left."""
     with place.foreground() as process:
         process.send_signal(number)
         assert process.wait(UP_S) == 0
+        assert process.stdout
+        assert process.stdout.read().splitlines()[-1] == "stopped"
     assert place.nothing_left()
 
 

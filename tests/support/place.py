@@ -41,7 +41,7 @@ class Place:
         return document
 
     def foreground(self) -> "subprocess.Popen[str]":
-        """`headrace up` in a session of its own, once it has printed that it is ready."""
+        """`headrace up` in a session of its own, once it has printed all that it has to say of a start."""
         process = subprocess.Popen(
             [str(part) for part in headrace_command(*self.arguments("up"))],
             cwd=ROOT,
@@ -52,7 +52,7 @@ class Place:
         )
         assert process.stdout
         for line in process.stdout:
-            if line.startswith("ready in"):
+            if line.startswith("Ctrl-C stops it"):
                 return process
         raise AssertionError(f"ended with {process.wait()} before it was ready")
 

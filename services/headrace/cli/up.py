@@ -203,6 +203,7 @@ def _interrupted(process: "subprocess.Popen[bytes]", output: Output) -> None:
     except KeyboardInterrupt:
         process.kill()  # the kernel ends its processes with it
         process.wait()
+    output.text("stopped")
 
 
 def _already(state: StateDir, record: SupervisorRecord, output: Output) -> None:

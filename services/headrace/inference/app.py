@@ -1,7 +1,7 @@
 """Puts a replica together, and takes it apart in the reverse order."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -26,7 +26,8 @@ from headrace.inference.errors import CODES as OWN_CODES
 from headrace.inference.explain_servicer import ExplainServicer
 from headrace.inference.flight_servicer import FlightRecorderServicer
 from headrace.inference.flights import FlightRecorder
-from headrace.inference.load import metering_load
+from headrace.inference.listening import Listening
+from headrace.inference.load import LoadMeter, metering_load
 from headrace.inference.machine import Machine
 from headrace.inference.models import Models
 from headrace.inference.observation import LogSettings, TraceSettings
@@ -44,16 +45,13 @@ from headrace.inference.streams import Streams
 from headrace.inference.triton_metrics import TritonMetrics
 from headrace.metering.client import CODES as METERING_CODES
 from headrace.metering.client import Unmetered, UsageLog, metering_usage
-from headrace.runtime.access import Access, TokenVerifier
-from headrace.runtime.boundary import Boundary, TokenIdentity
+from headrace.runtime.access import Access
 from headrace.runtime.clock import Clock, SystemClock
-from headrace.runtime.ingress.ingress import HotIngress
-from headrace.runtime.ingress.limits import IngressLimits
 from headrace.runtime.lifecycle import metrics_endpoint
 from headrace.runtime.logs import switched_logs
 from headrace.runtime.loops import looping
-from headrace.runtime.rpc import Method, methods_of
-from headrace.runtime.server import Server, ServerSettings, serving
+from headrace.runtime.rpc import methods_of
+from headrace.runtime.server import Server
 from headrace.runtime.telemetry import Telemetry, telemetry
 
 CODES = {**OWN_CODES, **GUARD_CODES, **METERING_CODES}
@@ -98,16 +96,7 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
         observed.registry.register(TritonMetrics(models))
         observed.registry.register(BatchingMetrics(models))
         load = await stack.enter_async_context(metering_load(models, Machine(), clock))
-        inner = InferenceService(
-            models,
-            around.answers,
-            around.admission,
-            around.usage,
-            load,
-            observed.tracer,
-            clock,
-            settings.replica,
-        )
+        inner = _service(settings, models, around, load, observed, clock)
         shared = stack.enter_context(sharing(settings, inner, models))
         service = shared.service
         streams = Streams(service, CODES, clock, flights)
@@ -128,16 +117,35 @@ async def build(settings: InferenceSettings, *, clock: Clock | None = None) -> A
             *methods_of(flight_servicer.SERVICE, FlightRecorderServicer(flights, settings.replica)),
         ]
         access = Access(SCOPES, around.admission.revocations)
-        server = await stack.enter_async_context(_served(settings, methods, access, observed, clock, flights))
-        tell_hot = await stack.enter_async_context(
-            _hot_ingress(settings, hot, access, observed, clock, flights)
-        )
+        listening = Listening(settings, access, CODES, observed, clock, flights)
+        server = await stack.enter_async_context(listening.grpc(methods))
+        tell_hot = await stack.enter_async_context(listening.hot(hot))
         readiness = Readiness(models, server, tell_hot, observed.registry, clock)
         await stack.enter_async_context(looping(readiness.follow()))
         stack.callback(orca.end)
         stack.callback(streams.end)
         await stack.enter_async_context(server.ready())
         yield server
+
+
+def _service(
+    settings: InferenceSettings,
+    models: Models,
+    around: Neighbours,
+    load: LoadMeter,
+    observed: Telemetry,
+    clock: Clock,
+) -> InferenceService:
+    return InferenceService(
+        models,
+        around.answers,
+        around.admission,
+        around.usage,
+        load,
+        observed.tracer,
+        clock,
+        settings.replica,
+    )
 
 
 async def _models(
@@ -162,64 +170,6 @@ async def _models(
     commands = Commands(settings.repository.mode, changes, agreement)
     stack.push_async_callback(commands.close)
     return control.models, commands
-
-
-@asynccontextmanager
-async def _served(
-    settings: InferenceSettings,
-    methods: list[Method],
-    access: Access,
-    observed: Telemetry,
-    clock: Clock,
-    flights: FlightRecorder,
-) -> AsyncIterator[Server]:
-    """The gRPC server, on TCP and on its socket."""
-    boundary = Boundary(
-        identity=TokenIdentity(TokenVerifier(settings.jwks, clock)),
-        access=access,
-        codes=CODES,
-        telemetry=observed,
-        clock=clock,
-        ends=flights,
-    )
-    where = ServerSettings(
-        settings.listen, settings.grpc_socket, settings.max_message_bytes, settings.drain_grace_s
-    )
-    async with serving(methods, boundary, where) as server:
-        yield server
-
-
-@asynccontextmanager
-async def _hot_ingress(
-    settings: InferenceSettings,
-    methods: list[Method],
-    access: Access,
-    observed: Telemetry,
-    clock: Clock,
-    flights: FlightRecorder,
-) -> AsyncIterator[Callable[[bool], None]]:
-    """The hot ingress, if it is wanted; gives what tells its health."""
-    if settings.hot_socket is None:
-        yield lambda _: None
-        return
-    ingress = HotIngress(
-        methods,
-        access=access,
-        codes=CODES,
-        telemetry=observed,
-        clock=clock,
-        limits=IngressLimits(
-            max_message_bytes=settings.max_message_bytes,
-            budget_bytes=settings.max_buffered_bytes,
-        ),
-        ends=flights,
-    )
-    await ingress.listen(settings.hot_socket)
-    try:
-        yield ingress.tell
-    finally:
-        ingress.drain()
-        await ingress.close(settings.drain_grace_s)
 
 
 async def _neighbours(

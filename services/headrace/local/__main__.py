@@ -3,9 +3,9 @@
 import os
 import sys
 
-from headrace.local.descriptors import raise_descriptor_limit
 from headrace.local.forkserver.start import Server, start
 from headrace.local.settings import LocalSettings
+from headrace.runtime.descriptors import raise_descriptor_limit
 from headrace.runtime.grpc_core import settle
 from headrace.runtime.settings import SettingsError
 

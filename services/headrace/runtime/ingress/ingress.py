@@ -1,7 +1,6 @@
 """The hot ingress as a server: its socket, its health, its end."""
 
 import asyncio
-import resource
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from headrace.runtime.access import Access
 from headrace.runtime.clock import Clock
+from headrace.runtime.descriptors import raise_descriptor_limit
 from headrace.runtime.endings import UNRECORDED, CallEnds
 from headrace.runtime.errors import CodeTable
 from headrace.runtime.ingress.connection import HotConnection
@@ -55,7 +55,7 @@ class HotIngress:
     async def listen(self, path: Path) -> None:
         """Listens on `path`, mode 0600. Raises `ListenError` for a path that is too long."""
         check_socket_path(path)
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         service = self._service
         service.loop = asyncio.get_running_loop()
         listening = _bound(path)
@@ -125,11 +125,3 @@ def _bound(path: Path) -> socket.socket:
         listening.close()
         raise
     return listening
-
-
-def _raise_descriptor_limit() -> None:
-    """Lets the process have as many connections as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(ValueError, OSError):  # a container may forbid it: then the limit is what it was
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
