@@ -1,5 +1,6 @@
 """Row 20: deadlines propagate. Row 13: cancelled or expired work is not computed."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Iterator
@@ -170,11 +171,14 @@ def test_cancelled_requests_leave_their_neighbours_alone(hot_mesh: Mesh) -> None
         assert [output(call.result(), "rows_out").item() for call in calls[1::2]] == [1, 3, 5]
 
 
-def test_calls_with_time_are_answered_after_a_storm_of_deadlines(hot_mesh: Mesh) -> None:
+async def test_calls_with_time_are_answered_after_a_storm_of_deadlines(hot_mesh: Mesh) -> None:
     """After 200 calls that expire at once, a call with time is answered."""
-    with hot_mesh.inference() as stub:
-        metadata = bearer(hot_mesh.demo_token)
-        calls = [stub.ModelInfer.future(slow(50), timeout=0.01, metadata=metadata) for _ in range(200)]
-        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-        answer = stub.ModelInfer(slow(1, 7.0), timeout=CALL_TIMEOUT_S, metadata=metadata)
+    metadata = bearer(hot_mesh.demo_token)
+    # Not the blocking client: it has lost the end of such a call once, and then waits for it for ever as it closes
+    # (https://github.com/grpc/grpc/issues/20026).
+    async with asyncio.timeout(2 * CALL_TIMEOUT_S), grpc.aio.insecure_channel(hot_mesh.gateway) as channel:
+        infer = GRPCInferenceServiceStub(channel).ModelInfer
+        calls = [infer(slow(50), timeout=0.01, metadata=metadata) for _ in range(200)]
+        assert {await call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        answer = await infer(slow(1, 7.0), timeout=CALL_TIMEOUT_S, metadata=metadata)
         assert output(answer, "rows_out").item() == 7.0
