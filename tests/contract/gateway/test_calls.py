@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -162,6 +163,26 @@ def test_a_replica_that_cannot_be_reached_is_left_alone(edge: Edge) -> None:
         away.rename(hidden)
     assert codes == {grpc.StatusCode.OK}
     assert ejections(edge).get(BROKEN, 0) > before
+    edge.replica.reply = echo
+    recover(edge)
+
+
+def test_a_retry_goes_to_another_replica(edge: Edge) -> None:
+    """A replica that can't be reached has nothing to do, and so is whom the least busy one is looked for among: a call
+    that met it must not be sent there again, and again, until it fails."""
+    edge.replica.reply = lambda _seen: Reply(b"", after_s=0.03)
+    hidden = edge.endpoints[1].hot_socket
+    assert hidden
+    codes = []
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(40):
+            away = hidden.rename(hidden.with_suffix(".away"))
+            try:
+                codes += pool.map(lambda _: infer(edge), range(2))
+            finally:
+                away.rename(hidden)
+            eventually(lambda: not ejections_active(edge), "ejected no longer")
+    assert Counter(codes) == {grpc.StatusCode.OK: 80}
     edge.replica.reply = echo
     recover(edge)
 
