@@ -110,13 +110,18 @@ def by_rest(mesh: Mesh, history: History, *, patient: bool) -> Iterator[Send]:
     with httpx.Client(base_url=mesh.url, timeout=CALL_TIMEOUT_S, transport=transport) as client:
 
         def send(sending: Sending) -> Callable[[], Ending]:
-            ending = _posted(history, client, sending)
+            ending = _posted(history, client, sending, again=patient)
             return lambda: ending
 
         yield send
 
 
-def _posted(history: History, client: httpx.Client, sending: Sending) -> Ending:
+def _posted(history: History, client: httpx.Client, sending: Sending, *, again: bool) -> Ending:
+    """Its answer; put once more, if `again`, where the connection was taken away before there was one.
+
+    Who closes a listening socket resets the connections that it has not accepted yet. A gRPC client connects anew by
+    itself. Had the first been taken all the same, the ledger would have it twice, and the checker say so.
+    """
     number = sending.call.call
     body = {**rest_body(sending.ask.row), "id": str(number)}
     try:
@@ -124,6 +129,8 @@ def _posted(history: History, client: httpx.Client, sending: Sending) -> Ending:
             f"/v2/models/{sending.ask.model}/infer", json=body, headers=dict(sending.headers)
         )
     except httpx.TransportError as error:
+        if again and isinstance(error, httpx.ReadError):
+            return _posted(history, client, sending, again=False)
         return Refused(history.now, number, "UNAVAILABLE", repr(error), "")
     if response.status_code != 200:
         code = _CODES.get(response.status_code, f"HTTP {response.status_code}")

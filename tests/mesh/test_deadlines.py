@@ -1,10 +1,9 @@
 """Row 20: deadlines propagate. Row 13: cancelled or expired work is not computed."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import grpc
@@ -171,14 +170,18 @@ def test_cancelled_requests_leave_their_neighbours_alone(hot_mesh: Mesh) -> None
         assert [output(call.result(), "rows_out").item() for call in calls[1::2]] == [1, 3, 5]
 
 
-async def test_calls_with_time_are_answered_after_a_storm_of_deadlines(hot_mesh: Mesh) -> None:
+def test_calls_with_time_are_answered_after_a_storm_of_deadlines(hot_mesh: Mesh) -> None:
     """After 200 calls that expire at once, a call with time is answered."""
     metadata = bearer(hot_mesh.demo_token)
-    # Not the blocking client: it has lost the end of such a call once, and then waits for it for ever as it closes
-    # (https://github.com/grpc/grpc/issues/20026).
-    async with asyncio.timeout(2 * CALL_TIMEOUT_S), grpc.aio.insecure_channel(hot_mesh.gateway) as channel:
-        infer = GRPCInferenceServiceStub(channel).ModelInfer
-        calls = [infer(slow(50), timeout=0.01, metadata=metadata) for _ in range(200)]
-        assert {await call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-        answer = await infer(slow(1, 7.0), timeout=CALL_TIMEOUT_S, metadata=metadata)
+    with ExitStack() as stack:
+        # The gateway takes 100 calls at once on a connection. The next wait in the client, and grpcio 1.85 loses
+        # some whose deadline passes there: they never end, nor does closing their channel.
+        stubs = [stack.enter_context(hot_mesh.inference()) for _ in range(4)]
+        calls = [
+            stub.ModelInfer.future(slow(50), timeout=0.01, metadata=metadata)
+            for stub in stubs
+            for _ in range(50)
+        ]
+        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        answer = stubs[0].ModelInfer(slow(1, 7.0), timeout=CALL_TIMEOUT_S, metadata=metadata)
         assert output(answer, "rows_out").item() == 7.0

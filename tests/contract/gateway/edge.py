@@ -77,6 +77,17 @@ def raw(channel: grpc.Channel, path: str) -> "grpc.UnaryUnaryMultiCallable[bytes
     return channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
 
 
+def infer(edge: Edge, message: bytes = b"hello", timeout: float = 5.0, path: str = INFER) -> grpc.StatusCode:
+    """One call on a connection of its own: its code."""
+    with edge.channel() as channel:
+        try:
+            raw(channel, path)(message, metadata=tuple(edge.bearer().items()), timeout=timeout)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return grpc.StatusCode.OK
+
+
 @contextmanager
 def edge_of(settings: GatewaySettings) -> Iterator[Edge]:
     """A gateway; not in pytest's own directory, whose paths are too long for a socket."""
