@@ -67,14 +67,14 @@ def test_a_retry_goes_to_another_replica(edge: Edge) -> None:
     assert hidden
     codes: list[grpc.StatusCode] = []
     with ThreadPoolExecutor(2) as pool:
-        for _ in range(40):
+        for _ in range(80):
             away = hidden.rename(hidden.with_suffix(".away"))
             try:
                 codes += pool.map(lambda _: infer(edge), range(2))
             finally:
                 away.rename(hidden)
             eventually(lambda: not ejections_active(edge), "ejected no longer")
-    assert Counter(codes) == {grpc.StatusCode.OK: 80}
+    assert Counter(codes) == {grpc.StatusCode.OK: 160}
     edge.replica.reply = echo
     recover(edge)
 
