@@ -1,4 +1,6 @@
-"""The edge's requests for metering's tests: as the join takes them and as Envoy logs them."""
+"""The edge's requests for metering's tests: as the join takes them and in both forms in which Envoy logs them."""
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from headrace.metering.core.edge import Ended
 from headrace.metering.core.joining import Entry, Event
@@ -61,6 +63,33 @@ def logged(
     elif status:
         entry.response.response_headers["grpc-status"] = status
     return entry
+
+
+def line(
+    request_id: str,
+    *,
+    status: str = "0",
+    tenant: str = "acme",
+    client_key: str = "",
+    details: str = "via_upstream",
+    route: str = "infer",
+) -> str:
+    """The same as the line that the gateway sends."""
+    answered, shown = status == "0", request_id or "-"
+    statuses = (status, "-") if answered else ("-", status or "-")
+    sizes = ("400", "105", "130", "105" if answered else "0")
+    fields = (tenant or "-", shown, client_key or shown, route, "200", details, *statuses, *sizes)
+    return "\n".join(fields)
+
+
+def exported(*lines: str) -> ExportLogsServiceRequest:
+    """A batch of lines."""
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    for text in lines:
+        record = records.add(time_unix_nano=(NOON_S + 7) * 1_000_000_000)
+        record.body.string_value = text
+    return request
 
 
 def message(*entries: HTTPAccessLogEntry) -> StreamAccessLogsMessage:

@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from headrace.metering.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from headrace.metering.v1.usage_pb2 import UsageBatch, UsageKind, UsageName
 from headrace.metering.wire import COLUMNS
+from tests.fakes.edge import exported, line
 
 _PRIVATE = ec.generate_private_key(ec.SECP256R1())
 JWKS = json.dumps(
@@ -90,6 +91,11 @@ def usage_batch() -> bytes:
     for column, _ in COLUMNS:
         getattr(batch, column).append(0)
     return batch.SerializeToString()
+
+
+def access_lines() -> bytes:
+    """The same as a line."""
+    return exported(line("r1", tenant="t", status="5")).SerializeToString()
 
 
 def access_log() -> bytes:

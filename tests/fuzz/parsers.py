@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace.cache.core.entry import EntryRefused, Seal
@@ -31,7 +32,7 @@ from headrace.insight.core.otlp import by_trace, converted, invalid_count
 from headrace.insight.core.wanted import WANTED
 from headrace.local.config.reading import ConfigError as FileError
 from headrace.local.config.reading import parse as parse_file
-from headrace.metering.edge_wire import entries_of
+from headrace.metering.edge_wire import entries_of, lines_of
 from headrace.metering.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from headrace.metering.settings import Settings as MeteringSettings
 from headrace.metering.v1.usage_pb2 import UsageBatch
@@ -54,6 +55,7 @@ from tests.fuzz.corpus import (
     TENSOR,
     TOKEN,
     YAML,
+    access_lines,
     access_log,
     trace,
     usage_batch,
@@ -181,6 +183,10 @@ def _log(data: bytes) -> None:
     list(entries_of(StreamAccessLogsMessage.FromString(data)))
 
 
+def _lines(data: bytes) -> None:
+    lines_of(ExportLogsServiceRequest.FromString(data))
+
+
 def parsers(folder: Path) -> dict[str, Parser]:
     """By what they read."""
     files = Files(folder)
@@ -250,6 +256,7 @@ def _of_services() -> dict[str, Parser]:
         "metrics": Parser((METRICS,), _metrics, ()),
         "a usage batch": Parser((usage_batch(),), _usage, (HeadraceError, DecodeError)),
         "an access log": Parser((access_log(),), _log, (DecodeError,)),
+        "an access log of lines": Parser((access_lines(),), _lines, (DecodeError,)),
         "a cache entry": Parser(
             (SEAL.sealed(KEY, b"answer", NOW_MS, 1000),),
             lambda data: SEAL.opened(KEY, data, NOW_MS),

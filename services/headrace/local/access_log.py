@@ -5,12 +5,11 @@ Neither has a token, a query or a body. Pure: Envoy's configuration as values.
 
 from pathlib import Path
 
+from headrace.metering.client import EDGE_LINE
+
 LOG_NAME = "edge"
 BUFFER_BYTES = 64 * 1024
-"""Entries that Envoy gathers before it sends them, about 130; what waits beyond the connection's own buffer is dropped.
-
-With 256 KiB a request took Envoy 9 us more, with 64 KiB 3, with 16 KiB 7 and metering twice as much.
-"""
+"""Lines that Envoy gathers before it sends them, about 450. Of 32 to 256 KiB none costs less."""
 FLUSH_INTERVAL = "1s"
 
 _FILE_FIELDS = {
@@ -34,7 +33,7 @@ _FILE_FIELDS = {
 
 def access_logs(file: Path | None, *, metered: bool) -> list[object]:
     """Envoy's access loggers; `file` is None for no file, `metered` says whether metering is there to count."""
-    return [*([_file(file)] if file else ()), *([_stream()] if metered else ())]
+    return [*([_file(file)] if file else ()), *([_lines()] if metered else ())]
 
 
 def _file(path: Path) -> object:
@@ -48,22 +47,18 @@ def _file(path: Path) -> object:
     }
 
 
-def _stream() -> object:
-    """To metering's Unix socket, by Envoy's own protocol: request id, bytes, status, flags and times are always in it."""
+def _lines() -> object:
+    """To metering's Unix socket, by OTLP: a line of what metering counts, and when the request began."""
     return {
-        "name": "envoy.access_loggers.http_grpc",
+        "name": "envoy.access_loggers.open_telemetry",
         "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
-            "common_config": {
-                "log_name": LOG_NAME,
-                "transport_api_version": "V3",
-                "grpc_service": {"envoy_grpc": {"cluster_name": "metering"}},
-                "buffer_flush_interval": FLUSH_INTERVAL,
-                "buffer_size_bytes": BUFFER_BYTES,
-            },
-            # The client's key is what its usage is booked under; metering keeps a hash of it.
-            "additional_request_headers_to_log": ["x-tenant-id", "idempotency-key"],
-            "additional_response_headers_to_log": ["grpc-status"],
-            "additional_response_trailers_to_log": ["grpc-status"],
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "metering"}},
+            "log_name": LOG_NAME,
+            "buffer_flush_interval": FLUSH_INTERVAL,
+            "buffer_size_bytes": BUFFER_BYTES,
+            # Who logs is known; the labels would be built for every batch.
+            "disable_builtin_labels": True,
+            "body": {"string_value": EDGE_LINE},
         },
     }

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+
 from headrace.guard.client import watching_revocations
 from headrace.metering.costs import answering
 from headrace.metering.edge import edge_log
-from headrace.metering.edge_servicer import AccessLogServicer
+from headrace.metering.edge_servicer import AccessLogServicer, LogsServicer
 from headrace.metering.envoy.service.accesslog.v3 import als_pb2
 from headrace.metering.errors import CODES
 from headrace.metering.ledger import Ledger
@@ -27,6 +29,7 @@ from headrace.runtime.telemetry import Telemetry, telemetry
 
 SERVICE = metering_service_pb2.DESCRIPTOR.services_by_name["MeteringService"]
 ACCESS_LOG = als_pb2.DESCRIPTOR.services_by_name["AccessLogService"]
+LOGS = logs_service_pb2.DESCRIPTOR.services_by_name["LogsService"]
 
 SCOPES = {
     # Whoever may record may bill: an operator's matter.
@@ -36,6 +39,7 @@ SCOPES = {
     f"/{SERVICE.full_name}/GetEdgeSummary": OBSERVE,
     # Whoever may write it may hide what it differs from.
     f"/{ACCESS_LOG.full_name}/StreamAccessLogs": OPERATE,
+    f"/{LOGS.full_name}/Export": OPERATE,
 }
 LOCAL = Caller("local", frozenset({OPERATE}))
 """Every peer of the Unix socket: it may record and log, which is all that OPERATE allows here, not ask."""
@@ -73,7 +77,11 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
         )
         servicer = MeteringServicer(writer, costs, edge, ledger.books, clock)
         access_log = AccessLogServicer(edge)
-        methods = [*methods_of(SERVICE, servicer), *methods_of(ACCESS_LOG, access_log)]
+        methods = [
+            *methods_of(SERVICE, servicer),
+            *methods_of(ACCESS_LOG, access_log),
+            *methods_of(LOGS, LogsServicer(edge)),
+        ]
         where = ServerSettings(
             settings.listen, settings.socket, settings.max_message_bytes, settings.drain_grace_s
         )

@@ -2,6 +2,7 @@
 
 import grpc
 
+from headrace.metering.core.edge_line import EDGE_LINE
 from headrace.metering.core.prices import PriceBook
 from headrace.metering.core.shares import split_by_rows
 from headrace.metering.errors import CODES, outbox_full
@@ -29,6 +30,7 @@ from headrace.metering.wire import book_from, summary_from, timestamp_s
 
 __all__ = [
     "CODES",
+    "EDGE_LINE",
     "Cost",
     "CostReport",
     "CostRow",

@@ -6,7 +6,7 @@ disk. Nothing here is on a request's way, and the ledger never waits for it.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,10 +17,8 @@ import structlog
 
 from headrace.metering.core.batch import Batch
 from headrace.metering.core.edge_book import Counts, EdgeBook
-from headrace.metering.core.joining import Found, JoinWindow
+from headrace.metering.core.joining import Entry, Found, JoinWindow
 from headrace.metering.edge_store import EdgeStore
-from headrace.metering.edge_wire import entries_of
-from headrace.metering.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from headrace.metering.errors import ledger_unavailable, overloaded
 from headrace.metering.metrics import EdgeMetrics
 from headrace.metering.usage import CostReport, CostRow, EdgeComparison, EdgeReport, Question
@@ -72,9 +70,9 @@ class EdgeLog:
         self._tidied = clock.monotonic()
         self._questions = 0
 
-    def take(self, message: StreamAccessLogsMessage) -> None:
-        """Counts a batch of Envoy's entries."""
-        for entry in entries_of(message):
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Counts a batch of the edge's requests."""
+        for entry in entries:
             self._book.request(entry)
 
     def recorded(self, batch: Batch) -> None:

@@ -1,4 +1,4 @@
-"""StreamAccessLogs and GetEdgeSummary over the wire."""
+"""Logs' Export, StreamAccessLogs and GetEdgeSummary over the wire."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,6 +6,8 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 
 from headrace.metering.app import Metering, build
 from headrace.metering.client import MeteringClient
@@ -25,7 +27,7 @@ from headrace.metering.v1.usage_pb2 import UsageBatch
 from headrace.runtime.channels import open_channel
 from tests.contract.metering.conftest import Credentials
 from tests.contract.metering.test_record import answers
-from tests.fakes.edge import NOON_S, logged, message
+from tests.fakes.edge import NOON_S, exported, line, logged, message
 from tests.fakes.metering import event, recording
 
 
@@ -35,6 +37,15 @@ async def log(
     """A stream of Envoy's, to its end."""
     call: Any = AccessLogServiceStub(channel).StreamAccessLogs(iter(messages), metadata=credentials)
     await call
+
+
+async def export(
+    channel: grpc.aio.Channel, *lines: str, credentials: Credentials = ()
+) -> ExportLogsServiceResponse:
+    """A batch of the gateway's."""
+    stub: Any = LogsServiceStub(channel)
+    answer: ExportLogsServiceResponse = await stub.Export(exported(*lines), metadata=credentials)
+    return answer
 
 
 def record(*keys: str, first: int = 1, **changes: Any) -> RecordRequest:
@@ -65,6 +76,28 @@ async def test_the_edge_stands_beside_the_ledger(local: grpc.aio.Channel, client
     assert report.comparisons == (EdgeComparison("acme", "linear", 2, 0, 420, 400, 0, 0, 2),)
     assert report.waiting == 0
     assert (await client.edge()).comparisons == (EdgeComparison("", "", 2, 0, 420, 400, 0, 0, 2),)
+
+
+async def test_lines_are_counted_as_entries_are(local: grpc.aio.Channel, client: MeteringClient) -> None:
+    """The same figures by either way, and an event meets its request whichever way that came."""
+    await answers(local, record("r1"), record("r1", "r2"))
+    answer = await export(local, line("r1"), line("r3", status="8"))
+    assert not answer.HasField("partial_success")
+    await log(local, message(logged("r2")))
+    report = await client.edge(by_tenant=True, by_model=True)
+    assert report.counts == (
+        EdgeCount("acme", Outcome.ANSWERED, 2, 1010, 470),
+        EdgeCount("acme", Outcome.REFUSED, 1, 505, 130),
+    )
+    assert report.comparisons == (EdgeComparison("acme", "linear", 2, 0, 420, 400, 0, 0, 2),)
+
+
+async def test_what_is_no_line_is_a_partial_success(local: grpc.aio.Channel, client: MeteringClient) -> None:
+    """It is told how many and why; what stands beside it is counted."""
+    answer = await export(local, "hello", line("r1"))
+    assert answer.partial_success.rejected_log_records == 1
+    assert answer.partial_success.error_message == "expected 12 fields, got 1"
+    assert [count.requests for count in (await client.edge()).counts] == [1]
 
 
 async def test_differences_change_no_price(local: grpc.aio.Channel, client: MeteringClient) -> None:
@@ -149,10 +182,15 @@ async def test_logging_is_an_operators_matter(
         ((), grpc.StatusCode.UNAUTHENTICATED),
         (token("infer observe"), grpc.StatusCode.PERMISSION_DENIED),
     ):
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await log(tcp, message(logged("r1")), credentials=credentials)
-        assert error.value.code() is code
+        for way in (
+            log(tcp, message(logged("r1")), credentials=credentials),
+            export(tcp, line("r1"), credentials=credentials),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await way
+            assert error.value.code() is code
     await log(tcp, message(logged("r1")), credentials=token("operate"))
+    await export(tcp, line("r1"), credentials=token("operate"))
 
 
 async def test_a_tenant_sees_its_own(

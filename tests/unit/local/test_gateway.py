@@ -17,6 +17,7 @@ from headrace.local import endpoints, gateway
 from headrace.local.access_log import BUFFER_BYTES
 from headrace.local.endpoints import GRPC, HOT
 from headrace.local.gateway import GatewaySettings
+from headrace.metering.client import EDGE_LINE
 from headrace.metering.core.edge_book import BILLED_ROUTES
 
 SETTINGS = GatewaySettings(Path("/state/run"), Path("/state/envoy"))
@@ -112,8 +113,8 @@ def test_the_access_log_s_file_is_off_by_default() -> None:
 def test_metering_gets_the_access_log_where_it_is_on() -> None:
     """With what usage is booked under and what answers say, with no credential, and never more than its buffer."""
     config = http(rendered())["access_log"][0]["typed_config"]  # type: ignore[index]  # YAML
-    assert config["common_config"]["buffer_size_bytes"] == BUFFER_BYTES
-    assert config["additional_request_headers_to_log"] == ["x-tenant-id", "idempotency-key"]
+    assert config["buffer_size_bytes"] == BUFFER_BYTES
+    assert config["body"] == {"string_value": EDGE_LINE}
     assert len(http(rendered(access_log=Path("/x.log")))["access_log"]) == 2  # type: ignore[arg-type]  # YAML
 
 
