@@ -1,6 +1,7 @@
 """The supervisor with real processes: nothing left behind, whatever ends it."""
 
 import json
+import os
 import shlex
 import signal
 import stat
@@ -43,6 +44,18 @@ def test_second_up_and_down(place: Place) -> None:
     assert list(place.state.run.iterdir()) == []
     assert not place.state.record.exists()
     assert "no mesh runs" in place.down().stdout
+
+
+def test_everybody_waits_for_a_turn(place: Place) -> None:
+    """No process of a mesh, with all of its threads, takes the processor from another one as it wakes."""
+    place.up()
+    policies = {
+        (process.name(), os.sched_getscheduler(thread.id))
+        for process in place.processes()
+        for thread in process.threads()
+    }
+    assert {policy for _, policy in policies} == {os.SCHED_BATCH}
+    assert len(place.processes()) >= 8
 
 
 @pytest.mark.parametrize(

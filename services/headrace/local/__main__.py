@@ -4,6 +4,7 @@ import os
 import sys
 
 from headrace.local.forkserver.start import Server, start
+from headrace.local.kernel import take_turns
 from headrace.local.settings import LocalSettings
 from headrace.runtime.descriptors import raise_descriptor_limit
 from headrace.runtime.grpc_core import settle
@@ -25,6 +26,7 @@ if __name__ == "__main__":
     except SettingsError as error:
         sys.exit(str(error))
     raise_descriptor_limit()
+    take_turns()
     forkserver = begun(found)
     from headrace.local.foreground import run  # half a second, in which the fork server has begun
 
