@@ -41,6 +41,7 @@ from headrace.inference.servicer import InferenceServicer
 from headrace.inference.serving import serving_models
 from headrace.inference.settings import InferenceSettings
 from headrace.inference.sharing import sharing
+from headrace.inference.slots import seated
 from headrace.inference.streams import Streams
 from headrace.inference.triton_metrics import TritonMetrics
 from headrace.metering.client import CODES as METERING_CODES
@@ -157,8 +158,16 @@ async def _models(
     flights: FlightRecorder,
 ) -> tuple[Models, Commands]:
     """The models that serve, and what changes them on all replicas."""
+    slotted = stack.enter_context(seated(settings.slots))
     surroundings = Surroundings(
-        settings.instances, observed, around.usage, flights, clock, settings.replica, settings.weights
+        settings.instances,
+        observed,
+        around.usage,
+        flights,
+        clock,
+        settings.replica,
+        settings.weights,
+        slotted,
     )
     control = await stack.enter_async_context(
         serving_models(settings.repository, settings.models, surroundings)

@@ -18,6 +18,7 @@ from headrace.inference.lengths import lengths_of
 from headrace.inference.loader import Loaded
 from headrace.inference.models import Model
 from headrace.inference.passage import Passage
+from headrace.inference.slots import Slotted, Unshared
 from headrace.inference.spans import record
 from headrace.inference.statistics import InferenceMetrics, Statistics
 from headrace.inference.usage import Usage
@@ -29,7 +30,10 @@ from headrace.runtime.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every model of a replica is served with. `weights` has the tenants whose weight is not 1."""
+    """What every model of a replica is served with.
+
+    `weights` has the tenants whose weight is not 1, `slotted` the slots that replicas of one machine share.
+    """
 
     instances: int
     telemetry: Telemetry
@@ -38,6 +42,7 @@ class Surroundings:
     clock: Clock
     replica: str
     weights: Mapping[str, float] = field(default_factory=dict)
+    slotted: Slotted = field(default_factory=Unshared)
 
 
 ENSEMBLE_POLICY = BatchPolicy(levels=(UNSAID,) * MAX_LEVELS, default_level=0)
@@ -96,6 +101,7 @@ class Assembly:
                 around.weights,
                 lengths,
                 usage.unpaid,
+                lambda woken: around.slotted.of(name, loaded.version, instances, woken),
             ),
             Decoder(loaded.backend.signature),
             Encoder(loaded.backend.signature, loaded.version),

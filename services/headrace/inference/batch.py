@@ -8,6 +8,7 @@ from headrace.inference.backend import Backend
 from headrace.inference.core.cutting import Cut
 from headrace.inference.core.history import PastBatch
 from headrace.inference.core.lanes import Item
+from headrace.inference.core.slots import FREELY, Grant
 from headrace.inference.execution import Answer, Executed, Work, execute
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
@@ -56,7 +57,8 @@ class Batch:
     """An executed batch, without the requests that had left before it began.
 
     `free_since` is when an instance last began to have nothing to do before the
-    batch was cut, `instance` the number of the one that executed it.
+    batch was cut, `instance` the number of the one that executed it, `grant` its
+    leave to do so.
     """
 
     tickets: list[Ticket]
@@ -65,6 +67,7 @@ class Batch:
     executed: Executed
     free_since: float = 0.0
     instance: int = 0
+    grant: Grant = FREELY
 
     @property
     def rows(self) -> int:
@@ -89,7 +92,6 @@ class Batch:
         waited_s = self.cut_at - (
             items[0].arrived if len(items) == 1 else min([item.arrived for item in items])
         )
-        took_s = (done.ended_ns - done.started_ns) * 1e-9
         return PastBatch(
             self.cut_at,
             cut.why,
@@ -99,7 +101,7 @@ class Batch:
             tenants,
             waited_s,
             cut.predicted_s,
-            took_s,
+            self.took_s,
             self.padding,
             done.runs,
         )
@@ -111,8 +113,9 @@ class Batch:
         return done.padded / done.cells if done.cells else 0.0
 
     def wait_ns(self, ticket: Ticket) -> int:
-        """What of the request's wait was for company: while an instance had nothing to do."""
-        return max(0, int((self.cut_at - max(ticket.arrived, self.free_since)) * 1e9))
+        """What of the request's wait was for company: while an instance had nothing to do, nor waited for a slot."""
+        until = min(self.cut_at, self.grant.asked_at)
+        return max(0, int((until - max(ticket.arrived, self.free_since)) * 1e9))
 
     @property
     def seconds(self) -> float | None:
@@ -120,7 +123,12 @@ class Batch:
         done = self.executed
         if done.runs != 1 or None in done.answers or len(self.tickets) != len(self.cut.items):
             return None
-        return (done.ended_ns - done.started_ns) * 1e-9
+        return self.took_s
+
+    @property
+    def took_s(self) -> float:
+        """Seconds from its start to its end."""
+        return (self.executed.ended_ns - self.executed.started_ns) * 1e-9
 
 
 @dataclass(slots=True, eq=False)
@@ -152,6 +160,7 @@ class Job:
     cut: Cut[Ticket]
     cut_at: float
     free_since: float
+    grant: Grant = FREELY
 
 
 def executed(backend: Backend, job: Job, axes: Sequence[int | None], instance: int = 0) -> Batch:
@@ -160,4 +169,4 @@ def executed(backend: Backend, job: Job, axes: Sequence[int | None], instance: i
     tickets = [ticket for ticket in cut.items if not ticket.waiter.done()]
     works = [ticket.work for ticket in tickets]
     done = execute(backend, works, lambda place: not tickets[place].waiter.done(), axes)
-    return Batch(tickets, cut, job.cut_at, done, job.free_since, instance)
+    return Batch(tickets, cut, job.cut_at, done, job.free_since, instance, job.grant)

@@ -24,8 +24,11 @@ from headrace.inference.core.order import OutputOrder
 from headrace.inference.core.padding import length_class
 from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.core.queue import BatchQueue
+from headrace.inference.core.slots import FREELY
 from headrace.inference.execution import Answer, Work
 from headrace.inference.lengths import Lengths, RaggedInputs
+from headrace.inference.slots import OwnSlots, Slots, Woken
+from headrace.inference.sweep import Sweep
 from headrace.runtime.clock import Clock
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
@@ -34,9 +37,6 @@ __all__ = ["Batch", "Batcher", "Outcome", "Ticket"]
 
 log = structlog.get_logger(__name__)
 
-SWEEP_S = 0.005
-"""Deadlines are looked at no more often than this, so that many of them cost one look."""
-
 
 class Batcher:
     """Batches the requests of one model onto its instances.
@@ -44,7 +44,7 @@ class Batcher:
     `observe` is called on the event loop with every executed batch, before its
     waiters are told, `unpaid` with what only its caller's leave kept from being
     answered after that. `weights` has the tenants whose weight is not 1, `lengths`
-    measures the requests of a model that pads them.
+    measures the requests of a model that pads them, `slots` are shared with other replicas.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Batcher:
         weights: Mapping[str, float] | None = None,
         lengths: Lengths | None = None,
         unpaid: Unpaid = lambda *_: None,
+        slots: Callable[[Woken], Slots] = lambda _: OwnSlots(),
     ) -> None:
         self._model = backend.signature.model
         self.policy = policy
@@ -75,8 +76,8 @@ class Batcher:
         self._pump_due = False
         self._gathering = Gathering(policy.max_batch_size)
         self._delay: asyncio.TimerHandle | None = None
-        self._sweep: asyncio.TimerHandle | None = None
-        self._sweep_at = 0.0
+        self._sweep = Sweep(clock, self._swept)
+        self._slots = slots(self._woken)
         self._threads = [
             threading.Thread(target=self._instance, args=(backend, i), name=f"{self._model}-{i}", daemon=True)
             for i in range(instances)
@@ -133,7 +134,7 @@ class Batcher:
         if self._order is not None:
             self._order.enter(ticket.tenant, ticket)
         if ticket.due < inf:
-            self._sweep_by(ticket.due, now)
+            self._sweep.by(ticket.due, now)
         self._pump_soon()
         try:
             return await ticket.waiter
@@ -177,23 +178,21 @@ class Batcher:
 
     async def close(self) -> None:
         """Stops the instances after what they execute; the queue must be empty or is refused."""
-        for timer in (self._delay, self._sweep):
-            if timer:
-                timer.cancel()
+        self._sweep.close()
+        if self._delay:
+            self._delay.cancel()
         for ticket in list(self._queue):
             self._queue.withdraw(ticket)
             self._fail(ticket, errors.model_not_ready(self._model, "UNLOADING"))
         for _ in self._threads:
             self._work.put(None)
-        await asyncio.to_thread(self._join)
-
-    def _join(self) -> None:
         for thread in self._threads:
-            thread.join()
+            await asyncio.to_thread(thread.join)
+        self._slots.close()
 
     def _pump_soon(self) -> None:
         # Once per turn of the loop: requests that were read together are cut together.
-        if not self._pump_due and self._idle:
+        if not self._pump_due and self._idle and not self._slots.waiting:
             self._pump_due = True
             self._gathering.begin()
             self._loop.call_soon(self._gather)
@@ -208,13 +207,24 @@ class Batcher:
         self._pump_due = False
         now = self._clock.monotonic()
         while self._idle and len(self._queue):
+            # Before the batch is cut: what comes while a slot is waited for is in it, and no second queue is.
+            grant = FREELY if self._gathering.quick else self._slots.take(now)
+            if grant is None:
+                return
             taken = self._queue.take(now)
             self._expire(taken.expired)
             if taken.cut is None:
+                self._slots.give(grant, now)
                 self._wait_until_ripe(now)
                 return
             self._idle -= 1
-            self._work.put(Job(taken.cut, now, self._free_since))
+            self.history.counts.granted(grant, now)
+            self._work.put(Job(taken.cut, now, self._free_since, grant))
+
+    def _woken(self) -> None:
+        if self._gathering.quick or not self._idle or not len(self._queue):
+            self._slots.leave()
+        self._pump()
 
     def _wait_until_ripe(self, now: float) -> None:
         ripe = self._queue.next_ripe()
@@ -224,21 +234,9 @@ class Batcher:
         if ripe is not None:
             self._delay = self._loop.call_later(max(0.0, ripe - now), self._pump)
 
-    def _sweep_by(self, due: float, now: float) -> None:
-        if self._sweep and self._sweep_at <= due:
-            return
-        if self._sweep:
-            self._sweep.cancel()
-        self._sweep_at = due
-        self._sweep = self._loop.call_later(max(0.0, due - now), self._sweep_now)
-
-    def _sweep_now(self) -> None:
-        self._sweep = None
-        now = self._clock.monotonic()
+    def _swept(self, now: float) -> float | None:
         self._expire(self._queue.expire(now))
-        following = self._queue.next_due()
-        if following is not None:
-            self._sweep_by(max(following, now + SWEEP_S), now)
+        return self._queue.next_due()
 
     def _expire(self, late: list[Ticket]) -> None:
         self.history.counts.expired += len(late)
@@ -247,8 +245,10 @@ class Batcher:
 
     def _instance(self, backend: Backend, number: int) -> None:
         while (job := self._work.get()) is not None:
-            self._loop.call_soon_threadsafe(self._done, executed(backend, job, self._axes, number))
-            del job  # or an idle instance would keep its last batch's tensors
+            batch = executed(backend, job, self._axes, number)
+            self._slots.give(job.grant, self._clock.monotonic(), batch.took_s)
+            self._loop.call_soon_threadsafe(self._done, batch)
+            del job, batch  # or an idle instance would keep its last batch's tensors
 
     def _done(self, batch: Batch) -> None:
         if not self._idle:
@@ -257,7 +257,7 @@ class Batcher:
         done = batch.executed
         self._queue.completed(batch.cut, batch.seconds)
         if done.runs:
-            self._gathering.took((done.ended_ns - done.started_ns) * 1e-9)
+            self._gathering.took(batch.took_s)
         if len(self._queue):
             self._pump_soon() if self._gathering.quick else self._pump()
         if batch.tickets:

@@ -22,7 +22,7 @@ class BatchingMetrics(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """One sample for each version and kind."""
-        ended, cells, mixed_up = families = self._families()
+        ended, cells, mixed_up, waits, wait_s, misses = families = self._families()
         for model in self._models.all():
             counts, labels = model.executor.history.counts, [model.name, model.version]
             for how in ("refused_full", "refused_infeasible", "expired", "left"):
@@ -30,6 +30,9 @@ class BatchingMetrics(Collector):
             cells.add_metric([*labels, "sent"], counts.cells - counts.padded)
             cells.add_metric([*labels, "padding"], counts.padded)
             mixed_up.add_metric(labels, counts.mixed_up)
+            waits.add_metric(labels, counts.slot_waits)
+            wait_s.add_metric(labels, counts.slot_wait_s)
+            misses.add_metric(labels, counts.slot_misses)
         yield from families
 
     def _families(self) -> list[CounterMetricFamily]:
@@ -47,6 +50,21 @@ class BatchingMetrics(Collector):
             CounterMetricFamily(
                 "headrace_inference_mixed_up",
                 "Answers that came back for another request; none of them is handed out.",
+                labels=LABELS,
+            ),
+            CounterMetricFamily(
+                "headrace_inference_slot_waits",
+                "Batches that waited for a slot of those that the model's replicas on this machine share.",
+                labels=LABELS,
+            ),
+            CounterMetricFamily(
+                "headrace_inference_slot_wait_seconds",
+                "How long they waited; it is part of their requests' time in the queue.",
+                labels=LABELS,
+            ),
+            CounterMetricFamily(
+                "headrace_inference_slot_misses",
+                "Those of them that got none in time, and ran without.",
                 labels=LABELS,
             ),
         ]

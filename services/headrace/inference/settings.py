@@ -78,7 +78,8 @@ class InferenceSettings:
     last requests the flight recorder keeps, 105 bytes each. `weights` has the
     tenants whose share of a busy model is not that of every other (1). With
     `shared_memory` callers on this machine may have tensors read from their shared
-    memory and written there.
+    memory and written there. With `share_slots` the replicas that share a control
+    directory run no more batches of a model at once than one of them would.
     """
 
     listen: str = "127.0.0.1:9100"
@@ -108,6 +109,7 @@ class InferenceSettings:
     flights: int = 100_000
     weights: Mapping[str, float] = field(default_factory=dict)
     shared_memory: bool = False
+    share_slots: bool = True
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
     @classmethod
@@ -142,10 +144,17 @@ class InferenceSettings:
             flights=reader.integer("FLIGHTS", 100_000, low=1, high=10_000_000),
             weights=_weights(reader),
             shared_memory=reader.flag("SHARED_MEMORY", default=False),
+            share_slots=reader.flag("SHARE_SLOTS", default=True),
             telemetry=TelemetrySettings.read(values),
         )
         reader.finish()
         return settings
+
+    @property
+    def slots(self) -> Path | None:
+        """The directory of the slots that replicas share; None without any."""
+        shared = self.repository.shared
+        return shared / "slots" if shared is not None and self.share_slots else None
 
 
 def _weights(reader: SettingsReader) -> dict[str, float]:

@@ -222,6 +222,7 @@ class Plan:
             "HEADRACE_INFERENCE_LOAD_MODELS": ",".join(section.load_models),
             "HEADRACE_INFERENCE_MODELS": msgspec.json.encode(section.models).decode(),
             "HEADRACE_INFERENCE_SHARED_MEMORY": "true" if section.shared_memory else "false",
+            "HEADRACE_INFERENCE_SHARE_SLOTS": "true" if section.share_slots else "false",
             "HEADRACE_INFERENCE_WEIGHTS": variables.weights(self.config.limits),
             "HEADRACE_INFERENCE_REVOCATION_STALENESS_S": str(self.config.limits.revocation_staleness_s),
             "HEADRACE_INFERENCE_CACHE_TTL_S": str(self.config.cache.ttl_s),

@@ -3,6 +3,8 @@
 from collections import deque
 from dataclasses import dataclass
 
+from headrace.inference.core.slots import NOTHING, Grant
+
 KEPT = 64
 """Batches that are remembered one by one."""
 
@@ -26,7 +28,12 @@ class PastBatch:
 
 @dataclass(slots=True)
 class Counts:
-    """Sums since the model was loaded; `cells` and `padded` of what the model computed, where lengths differ."""
+    """Sums since the model was loaded.
+
+    `cells` and `padded` are of what the model computed, where lengths differ. `slot_waits`
+    are batches that waited for a slot, `slot_wait_s` how long, `slot_misses` those that
+    then ran without one.
+    """
 
     batches: int = 0
     executed: int = 0
@@ -38,6 +45,16 @@ class Counts:
     mixed_up: int = 0
     cells: int = 0
     padded: int = 0
+    slot_waits: int = 0
+    slot_wait_s: float = 0.0
+    slot_misses: int = 0
+
+    def granted(self, grant: Grant, now: float) -> None:
+        """Notes how a batch that is cut now came by its slot."""
+        if grant.asked_at < now:
+            self.slot_waits += 1
+            self.slot_wait_s += now - grant.asked_at
+            self.slot_misses += grant.slot == NOTHING
 
     @property
     def padding(self) -> float:

@@ -1,7 +1,6 @@
 """What headrace.yaml may say. The types are the rules; `reading` applies them.
 
-Every key has a default, so that no file at all is a good one. A `description`
-says what is expected in a mistake's fix, an example shows it.
+Every key has a default: no file is a good one. A `description` says what is expected in a mistake's fix, an example shows it.
 """
 
 from typing import Annotated, Literal
@@ -144,6 +143,7 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True):
     load_models: list[ModelName] = []
     drain_grace_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     shared_memory: bool = False
+    share_slots: bool = True
     models: dict[str, Model] = {}
 
 
