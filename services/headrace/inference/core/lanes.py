@@ -239,6 +239,10 @@ class Shelf(Generic[T]):
         self.length_class = length_class
         self._heap: list[tuple[float, int, Lane[T]]] = []
 
+    def distance(self, place: int) -> tuple[int, int]:
+        """How far its lengths are from a class; of two that are as far the shorter is nearer."""
+        return abs(self.length_class - place), self.length_class
+
     def list(self, lane: Lane[T]) -> None:
         """Lets the lane be served."""
         lane.listed = True

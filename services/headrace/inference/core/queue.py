@@ -251,9 +251,9 @@ class BatchQueue(Generic[T]):
         """Fills the batch from the leader's level, then from the others; why it ended."""
         padding, first, place = "", lane.level, leader.length_class
         for level in [first, *(one for one in self.levels if one is not first)] if self._several else [first]:
-            shelves = level.shelves.get(leader.bucket, {})
-            for near in sorted(shelves, key=lambda other: (abs(other - place), other)):
-                bound = self._draw(shelves[near], filling, now, late)
+            shelves = level.shelves.get(leader.bucket, {}).values()  # delaying somebody may forget some
+            for shelf in sorted(shelves, key=lambda one: one.distance(place)):
+                bound = self._draw(shelf, filling, now, late)
                 if bound == "padding":
                     padding = bound
                 elif bound:

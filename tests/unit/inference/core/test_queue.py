@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.inference.core.places import KEPT
 from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
 from tests.support.queues import cuts, filled, item, taught
 
@@ -193,6 +194,22 @@ def test_a_delayed_request_still_counts_and_still_has_its_deadline() -> None:
     assert queue.next_due() == 3.0
     assert queue.expire(3.0) == [first]
     assert queue.offer(item(3.0)) is None
+
+
+def test_a_request_that_is_delayed_while_a_batch_is_filled_costs_nobody_his_place() -> None:
+    """Where it waits on is a new place, for which others may be forgotten: also those that the batch was yet to look at."""
+    levels = (QueuePolicy(8, 1.0, TimeoutAction.DELAY), QueuePolicy(8))
+    policy = BatchPolicy(max_batch_size=8, levels=levels)
+    leader, mate = item(0.0, length=2), item(0.0, length=2, length_class=7)
+    late = item(0.0, start_by=1.0, delays=True, length=2, length_class=3, tenant="late")
+    gone = item(0.0, length=2, length_class=5)
+    queue = filled(policy, leader, late, gone, mate)
+    for number in range(KEPT - 4):  # with theirs as many places as are kept
+        passing = item(0.0, level=2, tenant=f"passing-{number}")
+        assert queue.offer(passing) is None
+        assert queue.withdraw(passing)
+    assert queue.withdraw(gone)
+    assert [cut.items for cut in cuts(queue, 2.0)] == [[leader, mate, late]]
 
 
 @given(
