@@ -242,7 +242,8 @@ def seated(folder: Path | None) -> Iterator[Slotted]:
 
 def _sit_down(folder: Path, stack: ExitStack) -> Seat | None:
     """The first seat that is free; None when none is."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in (folder.parent, folder):  # mkdir's mode is not that of the parents it makes
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
     for number in range(SEATS):
         place = os.open(folder / f"seat-{number}", _FLAGS, 0o600)
         stack.callback(os.close, place)

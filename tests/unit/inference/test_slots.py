@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -169,6 +170,13 @@ async def test_no_name_of_a_model_leads_out_of_the_directory(tmp_path: Path) -> 
         assert isinstance(slotted.of("x" * 300, "1", 1, lambda: None), OwnSlots)
     assert os.listdir(tmp_path) == ["in"]  # noqa: PTH208  # no Path method of a loop's thread
     assert os.listdir(tmp_path / "in") == ["slots"]  # noqa: PTH208
+
+
+async def test_its_directories_are_its_owners(tmp_path: Path) -> None:
+    """Also the one above, if it is the first there."""
+    with seated(tmp_path / "control" / "slots"):
+        for made in ("control", "control/slots"):
+            assert stat.S_IMODE((tmp_path / made).stat().st_mode) == 0o700
 
 
 async def test_one_replica_more_than_there_are_seats_shares_nothing(tmp_path: Path) -> None:
