@@ -26,7 +26,6 @@ from bench.target import Target
 from headrace.local import gateway
 from headrace.local.config.reading import read
 from headrace.local.endpoints import GRPC, HOT, Endpoint, write_files
-from headrace.local.kernel import take_turns
 from headrace.local.plan import Plan
 from headrace.local.ports import FreePorts
 from headrace.local.statedir import StateDir
@@ -98,12 +97,11 @@ def _process(
     command: Sequence[str], log: IO[bytes], extra: Mapping[str, str] | None = None
 ) -> Iterator[None]:
     # A session of its own, as the supervisor gives the mesh's processes: Linux
-    # shares the cores out by session first (autogroup). And turns, as they take them.
+    # shares the cores out by session first (autogroup).
     environment = {**os.environ, **(extra or {})}
     with subprocess.Popen(
         command, stdout=log, stderr=log, env=environment, start_new_session=True
     ) as process:
-        take_turns(process.pid)
         try:
             yield
         finally:

@@ -26,14 +26,14 @@ def die_with(parent: int) -> None:
         sys.exit("the parent is gone")
 
 
-def take_turns(pid: int = 0) -> None:
-    """From now on a process's first thread, and all that it starts, waits for its turn when it wakes; 0 is this process (ADR 12).
+def take_turns() -> None:
+    """From now on this thread, and all that it starts, waits for its turn when it wakes (ADR 12).
 
     SCHED_BATCH of sched(7): the same share of the processor, taken from nobody in
     the middle of a turn. Nothing happens where the kernel does not allow it.
     """
     with suppress(OSError):
-        os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def adopt_orphans() -> None:
