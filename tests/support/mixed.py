@@ -24,7 +24,7 @@ MIXED = "mixed"
 MAX_ROWS = 8
 LONGEST = 256
 LEVELS = 3
-FULL_AT = 24
+FULL_AT = 12
 """Requests that may wait at the highest priority."""
 
 WIDE = 512
