@@ -8,9 +8,6 @@ from pathlib import Path
 from headrace.metering.client import EDGE_LINE
 
 LOG_NAME = "edge"
-BUFFER_BYTES = 64 * 1024
-"""Lines that Envoy gathers before it sends them, about 450. Of 32 to 256 KiB none costs less."""
-FLUSH_INTERVAL = "1s"
 
 _FILE_FIELDS = {
     "time": "%START_TIME%",
@@ -53,10 +50,9 @@ def _lines() -> object:
         "name": "envoy.access_loggers.open_telemetry",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
+            # It sends 16 KiB at once, and each second: Envoy 1.40 heeds no other bounds beside `grpc_service`.
             "grpc_service": {"envoy_grpc": {"cluster_name": "metering"}},
             "log_name": LOG_NAME,
-            "buffer_flush_interval": FLUSH_INTERVAL,
-            "buffer_size_bytes": BUFFER_BYTES,
             # Who logs is known; the labels would be built for every batch.
             "disable_builtin_labels": True,
             "body": {"string_value": EDGE_LINE},

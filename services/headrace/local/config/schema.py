@@ -1,6 +1,6 @@
 """What headrace.yaml may say. The types are the rules; `reading` applies them.
 
-Every key has a default: no file is a good one. A `description` says what is expected in a mistake's fix, an example shows it.
+Every key has a default, so one need not have a file. A mistake's fix says what a `description` expects, and shows an example.
 """
 
 from typing import Annotated, Literal
