@@ -80,6 +80,14 @@ def test_insight_does_not_trace_into_itself() -> None:
     assert TelemetrySettings.read(plan().insight_spec(9600, 9680).env).otlp == ()
 
 
+def test_replicas_share_slots_unless_told_not_to() -> None:
+    """In the directory in which they agree; `share_slots: false` and nothing shared are both no directory."""
+    assert InferenceSettings.read(plan().replica_spec(1, 9110).env).slots == STATE.control / "slots"
+    alone = plan("inference: {share_slots: false}").replica_spec(1, 9110)
+    assert InferenceSettings.read(alone.env).slots is None
+    assert InferenceSettings.read({}).slots is None
+
+
 def test_environment_wins_over_the_file() -> None:
     """A variable that the user set wins over headrace.yaml, never over where the processes find each other."""
     made = plan(
