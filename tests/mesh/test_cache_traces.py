@@ -47,13 +47,7 @@ def only(found: Trace, service: str, name: str) -> Span:
 
 def test_a_miss_shows_all_that_was_asked(pair: Mesh) -> None:
     """Guard, near-cache, cache with the service's own span as its child, queue; and the batch, linked."""
-    token = pair.token(
-        f"traced-{uuid4().hex[:8]}", "infer"
-    )  # of a tenant that the guard has to be asked about
-    with pair.inference() as stub:
-        answer = ask(stub, cached(distinct_rows(1, seed=601)), token)
-    assert answer.level == "miss"
-    found = traced(pair, answer, ("inference", "queue"), ("cache", LOOK_UP))
+    found = missed(pair, 601)
     server = only(found, "inference", SERVER)
     assert names(found) == {"guard", "near-cache", "cache", "queue"}
     for name in names(found):
@@ -85,6 +79,19 @@ def test_a_hit_in_the_service_shows_its_level(pair: Mesh) -> None:
     assert only(found, "inference", "near-cache").attributes["headrace.cache.hit"] == "false"
     assert only(found, "inference", "cache").attributes["headrace.cache.level"] == "memory"
     assert not found.linked
+
+
+def missed(mesh: Mesh, seed: int) -> Trace:
+    """A miss that the cache service told, of a tenant that the guard has to be asked about."""
+    for x in distinct_rows(TRIES, seed=seed)[:, None, :]:  # a busy machine may make the service too late
+        token = mesh.token(f"traced-{uuid4().hex[:8]}", "infer")
+        with mesh.inference() as stub:
+            answer = ask(stub, cached(x), token)
+        assert answer.level == "miss"
+        found = traced(mesh, answer, ("inference", "cache"), ("inference", "queue"))
+        if "error.type" not in only(found, "inference", "cache").attributes:
+            return traced(mesh, answer, ("inference", "queue"), ("cache", LOOK_UP))
+    raise AssertionError("the cache service never answered within its budget")
 
 
 def answered_from(mesh: Mesh, level: str, seed: int) -> Answer:

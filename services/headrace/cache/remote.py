@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
 from headrace.cache.core.breaker import Breaker
 from headrace.cache.together import Together
@@ -80,7 +80,8 @@ class Remote:
     ) -> Fetched | None:
         """The answer; None when there is none, or not within the budget, or the breaker is open.
 
-        A look-up of a traced request is a call of its own, so that its trace shows what the service did for it.
+        A look-up of a traced request is a call of its own, so that its trace shows what the service did for it:
+        the level, or by `error.type` why it gave no answer.
         """
         request = GetRequest(key=key, tenant=tenant, model=model)
         if not span.is_recording():
@@ -89,9 +90,7 @@ class Remote:
             "cache", context=set_span_in_context(span, Context()), kind=SpanKind.CLIENT
         )
         try:
-            found = await self._asked_alone(request, deadline, look_up)
-            look_up.set_attribute("headrace.cache.level", found.level if found else "miss")
-            return found
+            return await self._asked_alone(request, deadline, look_up)
         finally:
             look_up.end()
 
@@ -140,14 +139,22 @@ class Remote:
     async def _asked_alone(self, request: GetRequest, deadline: float | None, span: Span) -> Fetched | None:
         now = self._clock.monotonic()
         budget_s = self._budget_s if deadline is None else min(self._budget_s, deadline - now)
-        if budget_s <= 0 or not self.breaker.admit(now):
+        if budget_s <= 0:
+            _unanswered(span, "DEADLINE_EXCEEDED")
+            return None
+        if not self.breaker.admit(now):
+            _unanswered(span, "breaker_open")
             return None
         of = span.get_span_context()
         parent = ("traceparent", f"00-{of.trace_id:032x}-{of.span_id:016x}-01")
         answer = await self._heard(
-            self._stub.Get(request, timeout=budget_s, metadata=(*self._credentials, parent))
+            self._stub.Get(request, timeout=budget_s, metadata=(*self._credentials, parent)), span
         )
-        return None if answer is None else _fetched(answer)
+        if answer is None:
+            return None
+        found = _fetched(answer)
+        span.set_attribute("headrace.cache.level", found.level if found else "miss")
+        return found
 
     async def _written(self, requests: list[PutRequest]) -> None:
         if not self.breaker.admit(self._clock.monotonic()):
@@ -159,19 +166,25 @@ class Remote:
         if await self._heard(call) is None:
             self.dropped_writes += len(requests)
 
-    async def _heard(self, call: Awaitable[T]) -> T | None:
-        """The call's answer, or None; the breaker hears how it went."""
+    async def _heard(self, call: Awaitable[T], span: Span = INVALID_SPAN) -> T | None:
+        """The call's answer, or None; the breaker hears how it went, and the span why there is none."""
         try:
             answer = await call
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
             self.errors += 1
             self.breaker.failed(self._clock.monotonic())
+            _unanswered(span, error.code().name)
             return None
         except asyncio.CancelledError:
             self.breaker.abandoned()
             raise
         self.breaker.succeeded()
         return answer
+
+
+def _unanswered(span: Span, why: str) -> None:
+    span.set_attribute("error.type", why)
+    span.set_status(StatusCode.ERROR)
 
 
 def _fetched(answer: GetResponse) -> Fetched | None:

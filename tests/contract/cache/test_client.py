@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from headrace.cache.app import Cache, build
 from headrace.cache.client import AnswerKeys, CacheClient, CachedAnswers, Found, Uncached, caching
@@ -192,7 +192,19 @@ async def test_a_look_up_is_a_child_of_the_request(cache: Cache, memory_only: Se
     (look_up,) = spans.get_finished_spans()
     assert (look_up.name, look_up.kind) == ("cache", SpanKind.CLIENT)
     assert look_up.parent == request.get_span_context()
-    assert dict(look_up.attributes or {})["headrace.cache.level"] == "miss"
+    assert look_up.attributes == {"headrace.cache.level": "miss"}
+
+
+async def test_a_look_up_that_nobody_answered_says_so(memory_only: Settings) -> None:
+    """Its span names no level, since none was asked: it names the gRPC code, and then that the breaker is open."""
+    telemetry, spans = quiet()
+    request = telemetry.tracer.start_span("request")
+    async with caching(f"unix:{memory_only.socket}", SystemClock(), telemetry, budget_s=1.0) as answers:
+        for number in range(1, 8):
+            await answers.find(key_of(number), "acme", "linear", Model(), span=request)
+    told = [dict(span.attributes or {}) for span in spans.get_finished_spans()]
+    assert (told[0], told[-1]) == ({"error.type": "UNAVAILABLE"}, {"error.type": "breaker_open"})
+    assert {span.status.status_code for span in spans.get_finished_spans()} == {StatusCode.ERROR}
 
 
 async def test_no_cache_computes_each_time() -> None:
