@@ -42,7 +42,8 @@ async def test_a_model_is_explained(replica: Replica) -> None:
     assert found.counts.batches == found.curves[0].batches >= 3
     assert sum(batch.requests for batch in (await explained(replica, 64)).batches) == REQUESTS
     assert {batch.cut for batch in found.batches} <= {"idle", "full"}
-    assert {batch.bound for batch in found.batches} <= {"all", "size"}
+    # A batch that took long on a busy machine makes the curve say that more rows don't pay.
+    assert {batch.bound for batch in found.batches} <= {"all", "size", "cost"}
     assert all(batch.rows == 2 * batch.requests for batch in found.batches)
     assert all(batch.took.ToNanoseconds() > 0 and batch.tenants == 1 for batch in found.batches)
     assert list(found.queues) == []
