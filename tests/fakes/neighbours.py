@@ -60,6 +60,11 @@ class Shelf:
         self.near_answers: dict[bytes, bytes] = {}
         self.answers: dict[bytes, bytes] = {}
         self.asked: list[bytes] = []
+        self.under_way: set[bytes] = set()
+
+    def flying(self, key: bytes) -> bool:
+        """Whether it was put into `under_way`."""
+        return key in self.under_way
 
     def near(self, key: bytes) -> bytes | None:
         """What was put into `near_answers`."""
@@ -74,10 +79,12 @@ class Shelf:
         *,
         deadline: float | None = None,
         span: Span = INVALID_SPAN,
+        ask: bool = True,
     ) -> Found:
-        """From `answers`, else computed and put there."""
-        self.asked.append(key)
-        if key in self.answers:
+        """From `answers` where it is to ask, else computed and put there."""
+        if ask:
+            self.asked.append(key)
+        if ask and key in self.answers:
             return Found(self.answers[key], "memory")
         value, made = await compute()
         self.answers[key] = value

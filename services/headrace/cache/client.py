@@ -64,6 +64,8 @@ class Answers(Protocol):
 
     def near(self, key: bytes) -> bytes | None: ...
 
+    def flying(self, key: bytes) -> bool: ...
+
     async def find(
         self,
         key: bytes,
@@ -73,6 +75,7 @@ class Answers(Protocol):
         *,
         deadline: float | None = None,
         span: Span = INVALID_SPAN,
+        ask: bool = True,
     ) -> Found: ...
 
 
@@ -97,6 +100,10 @@ class CachedAnswers:
         """
         return self._near.get(key)
 
+    def flying(self, key: bytes) -> bool:
+        """Whether the answer is being looked for or worked out: `find` would share it."""
+        return self._flights.flying(key)
+
     async def find(
         self,
         key: bytes,
@@ -106,16 +113,19 @@ class CachedAnswers:
         *,
         deadline: float | None = None,
         span: Span = INVALID_SPAN,
+        ask: bool = True,
     ) -> Found:
         """The service's answer within its budget, else what `compute` gives, once for all who ask now.
 
         Each caller leaves at its own `deadline` (monotonic; DEADLINE_EXCEEDED) or
         cancellation; the work is cancelled when nobody waits. What `compute`
         raises goes to all who wait, and is not kept. `tenant` and `model` must be
-        those of the key. The look-up is a child of `span`.
+        those of the key. The look-up is a child of `span`; there is none unless `ask`.
         """
         found, first = await self._flights.share(
-            key, lambda: self._worked_out(key, tenant, model, compute, deadline, span), deadline
+            key,
+            lambda: self._worked_out(key, tenant, model, compute, deadline, span if ask else None),
+            deadline,
         )
         if first or found.level != "miss":
             self.found[found.level] += 1
@@ -124,10 +134,10 @@ class CachedAnswers:
         return Found(found.value, "miss", coalesced=True)
 
     async def _worked_out(
-        self, key: bytes, tenant: str, model: str, compute: Compute, deadline: float | None, span: Span
+        self, key: bytes, tenant: str, model: str, compute: Compute, deadline: float | None, span: Span | None
     ) -> Found:
         epoch = self._near.epoch
-        fetched = await self._remote.get(key, tenant, model, deadline, span)
+        fetched = None if span is None else await self._remote.get(key, tenant, model, deadline, span)
         if fetched is not None:
             self._keep_near(key, tenant, model, fetched.value, fetched.time_to_live_s, epoch)
             return Found(fetched.value, fetched.level)
@@ -148,6 +158,10 @@ class Uncached:
         """None."""
         return None
 
+    def flying(self, key: bytes) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
     async def find(
         self,
         key: bytes,  # noqa: ARG002
@@ -157,6 +171,7 @@ class Uncached:
         *,
         deadline: float | None = None,  # noqa: ARG002
         span: Span = INVALID_SPAN,  # noqa: ARG002
+        ask: bool = True,  # noqa: ARG002
     ) -> Found:
         """What `compute` gives; nothing is shared."""
         value, made = await compute()

@@ -32,6 +32,10 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._flights)
 
+    def flying(self, key: bytes) -> bool:
+        """Whether there is work for `key`."""
+        return key in self._flights
+
     async def share(self, key: bytes, work: Work[T], deadline: float | None) -> tuple[T, bool]:
         """What the work for `key` gives, and whether this caller is the first who takes it.
 

@@ -15,6 +15,7 @@ from headrace.cache.client import Answers as Cached
 from headrace.inference import errors
 from headrace.inference.batcher import Outcome
 from headrace.inference.batching import NO_PARAMETERS
+from headrace.inference.core.coming import Way
 from headrace.inference.core.memory import Use
 from headrace.inference.execution import Answer, Work
 from headrace.inference.models import Model
@@ -116,14 +117,36 @@ class Answers:
         near = looked_up_near(self._tracer, call, self._cached.near, key)
         if near is not None:
             return Inference(model, asked, "near", stored=near)
-        refusal = model.executor.refuses(asked.work, call, asked.deadline)
-        if refusal is not None and not model.lookups.worth():
+        if self._cached.flying(key):  # it needs no look-up of its own, nor a place in a queue
+            return await self._found(self._cached, key, model, asked, call)
+        tenant, lookups = call.caller.tenant, model.lookups
+        refusal = model.executor.refuses(asked.work, call, asked.deadline, lookups.coming.count(tenant))
+        overloaded = refusal is not None or model.executor.refusing
+        ask = not overloaded or lookups.worth()
+        if refusal is not None and not ask:
             raise refusal
-        return await self._found(self._cached, key, model, asked, call)
+        way = lookups.coming.begin(tenant)
+        try:
+            return await self._found(self._cached, key, model, asked, call, way, ask=ask)
+        finally:
+            way.end()
 
-    async def _found(self, cached: Cached, key: bytes, model: Model, asked: Asked, call: Call) -> Inference:
+    async def _found(
+        self,
+        cached: Cached,
+        key: bytes,
+        model: Model,
+        asked: Asked,
+        call: Call,
+        way: Way | None = None,
+        *,
+        ask: bool = True,
+    ) -> Inference:
         async def compute() -> tuple[bytes, Outcome]:
-            model.lookups.ended(hit=False)
+            if way is not None:
+                way.end()
+            if ask:
+                model.lookups.ended(hit=False)
             model.use.enter()  # this caller may leave before others who wait for it
             try:
                 # By its own deadline: who can wait longer begins it again (cache/flights.py).
@@ -133,7 +156,7 @@ class Answers:
             return model.encoder.encode("", outcome.answer, asked.outputs), outcome
 
         found = await cached.find(
-            key, call.caller.tenant, model.name, compute, deadline=asked.deadline, span=call.span
+            key, call.caller.tenant, model.name, compute, deadline=asked.deadline, span=call.span, ask=ask
         )
         if found.level != "miss":
             model.lookups.ended(hit=True)

@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable, Mapping
 from math import inf
 
-import structlog
-
 from headrace.inference import errors
 from headrace.inference.backend import Backend
 from headrace.inference.batch import Batch, Job, Outcome, Ticket, Unpaid, executed
@@ -20,12 +18,12 @@ from headrace.inference.core.cutting import Refusal
 from headrace.inference.core.gathering import Gathering
 from headrace.inference.core.history import History
 from headrace.inference.core.levels import Depth
-from headrace.inference.core.order import OutputOrder
 from headrace.inference.core.padding import length_class
 from headrace.inference.core.policy import BatchPolicy
 from headrace.inference.core.queue import BatchQueue
 from headrace.inference.core.slots import FREELY
-from headrace.inference.execution import Answer, Work
+from headrace.inference.endings import Endings
+from headrace.inference.execution import Work
 from headrace.inference.lengths import Lengths, RaggedInputs
 from headrace.inference.slots import OwnSlots, Slots, Woken
 from headrace.inference.sweep import Sweep
@@ -34,8 +32,6 @@ from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call
 
 __all__ = ["Batch", "Batcher", "Outcome", "Ticket"]
-
-log = structlog.get_logger(__name__)
 
 
 class Batcher:
@@ -63,7 +59,7 @@ class Batcher:
         self.policy = policy
         self.history = History()
         self._queue: BatchQueue[Ticket] = BatchQueue(policy, instances, weights)
-        self._order: OutputOrder[Ticket] | None = OutputOrder() if policy.ordered else None
+        self._endings = Endings(self._model, self.history.counts, ordered=policy.ordered)
         self._fixed = all(size >= 0 for spec in backend.signature.inputs for size in spec.dims)
         self._lengths = lengths
         self._axes = lengths.axes if isinstance(lengths, RaggedInputs) else ()
@@ -109,12 +105,19 @@ class Batcher:
         """Who waits."""
         return self._queue.depths()
 
-    def refuses(self, work: Work, call: Call, deadline: float | None) -> HeadraceError | None:
+    @property
+    def refusing(self) -> bool:
+        """Whether a request was refused for its deadline just before."""
+        return self._queue.refusing(self._clock.monotonic())
+
+    def refuses(
+        self, work: Work, call: Call, deadline: float | None, coming: int = 0
+    ) -> HeadraceError | None:
         """What `submit` would raise while requests are refused for their deadlines; None for nothing."""
         now = self._clock.monotonic()
         if not self._queue.refusing(now):
             return None
-        refusal = self._queue.refuses(self._ticket(work, call, now, deadline))
+        refusal = self._queue.refuses(self._ticket(work, call, now, deadline), coming)
         return None if refusal is None else self._refused(refusal, work)
 
     async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:
@@ -131,8 +134,7 @@ class Batcher:
         if refusal is not None:
             raise self._refused(refusal, work)
         work.tag = ticket.number
-        if self._order is not None:
-            self._order.enter(ticket.tenant, ticket)
+        self._endings.expect(ticket)
         if ticket.due < inf:
             self._sweep.by(ticket.due, now)
         self._pump_soon()
@@ -141,7 +143,7 @@ class Batcher:
         except asyncio.CancelledError:
             if self._queue.withdraw(ticket):
                 self.history.counts.left += 1
-                self._finish(ticket)
+                self._endings.end(ticket)
             else:
                 ticket.told_in_vain(work, self._unpaid)
             raise
@@ -183,7 +185,7 @@ class Batcher:
             self._delay.cancel()
         for ticket in list(self._queue):
             self._queue.withdraw(ticket)
-            self._fail(ticket, errors.model_not_ready(self._model, "UNLOADING"))
+            self._endings.end(ticket, errors.model_not_ready(self._model, "UNLOADING"))
         for _ in self._threads:
             self._work.put(None)
         for thread in self._threads:
@@ -241,7 +243,7 @@ class Batcher:
     def _expire(self, late: list[Ticket]) -> None:
         self.history.counts.expired += len(late)
         for ticket in late:
-            self._fail(ticket, errors.deadline_exceeded("queue"))
+            self._endings.end(ticket, errors.deadline_exceeded("queue"))
 
     def _instance(self, backend: Backend, number: int) -> None:
         while (job := self._work.get()) is not None:
@@ -251,11 +253,18 @@ class Batcher:
             del job, batch  # or an idle instance would keep its last batch's tensors
 
     def _done(self, batch: Batch) -> None:
+        now = self._clock.monotonic()
         if not self._idle:
-            self._free_since = self._clock.monotonic()
+            self._free_since = now
         self._idle += 1
+        try:  # whatever goes wrong with the next batch, this one's callers are told
+            self._next_after(batch, now)
+        finally:
+            self._endings.executed(batch)
+
+    def _next_after(self, batch: Batch, now: float) -> None:
         done = batch.executed
-        self._queue.completed(batch.cut, batch.seconds)
+        self._queue.completed(batch.cut, batch.seconds, now - batch.cut_at - batch.took_s)
         if done.runs:
             self._gathering.took(batch.took_s)
         if len(self._queue):
@@ -264,36 +273,3 @@ class Batcher:
             self._observe(batch)
             failed = done.answers.count(None)
             self.history.add(batch.past(), failed=failed, cells=done.cells, padded=done.padded)
-        if len(batch.tickets) < len(batch.cut.items):
-            for ticket in set(batch.cut.items) - set(batch.tickets):
-                self._finish(ticket)  # its caller has left; others may wait for its turn
-        position = 0
-        for ticket, answer, cpu_ns in zip(batch.tickets, done.answers, done.shares, strict=True):
-            before, position = position, position + ticket.rows
-            if answer is None:
-                self._fail(ticket, errors.execution_failed(self._model))
-            elif answer.tag != ticket.number:
-                self._mixed_up(ticket, answer)
-            else:
-                queue_ns = done.started_ns - int(ticket.arrived * 1e9)
-                times = done.started_ns, done.ended_ns, batch.wait_ns(ticket)
-                self._finish(ticket, Outcome(answer, queue_ns, cpu_ns, batch.rows, *times, before))
-
-    def _mixed_up(self, ticket: Ticket, answer: Answer) -> None:
-        """An answer that is another request's is nobody's."""
-        self.history.counts.mixed_up += 1
-        log.error("answer of another request", model=self._model, expected=ticket.number, got=answer.tag)
-        self._fail(ticket, errors.execution_failed(self._model))
-
-    def _fail(self, ticket: Ticket, error: HeadraceError) -> None:
-        self._finish(ticket, error)
-
-    def _finish(self, ticket: Ticket, ending: Outcome | HeadraceError | None = None) -> None:
-        """Tells the caller, or keeps it until the tenant's earlier requests are told."""
-        if self._order is None:
-            ticket.tell(ending)
-            return
-        ticket.ending = ending
-        for released in self._order.finish(ticket.tenant, ticket):
-            released.tell(released.ending)
-            released.ending = None

@@ -16,6 +16,7 @@ from opentelemetry.trace import Tracer, set_span_in_context
 
 from headrace.inference import errors
 from headrace.inference.batch import Outcome
+from headrace.inference.core.coming import Coming
 from headrace.inference.core.costs import CostCurve
 from headrace.inference.core.graph import Flow, Graph, chain
 from headrace.inference.core.history import History
@@ -31,12 +32,8 @@ from headrace.runtime.rpc import Call
 
 log = structlog.get_logger(__name__)
 
-MARGIN, LEARNING = 2.0, 1 / 16
-"""How often the usual way to a step is taken off a deadline at entry, and the weight of the newest request's way.
-
-A step's queue under overload is as long as its deadlines allow. Who is on the way to it
-comes later than who is judged at entry: without the margin nobody would be refused there.
-"""
+LEARNING = 1 / 16
+"""Weight of the newest request's way to a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +73,7 @@ class Ensemble:
         self._rooms = [
             sum(queue.max_queue for queue in member.executor.policy.queues()) for member in members
         ]
+        self._coming = [Coming() for _ in members]
         self._leads = [0.0] * len(members)
         self._last: dict[int, list[tuple[int, ...]]] = {}
         self._at_gates = 0
@@ -107,20 +105,32 @@ class Ensemble:
     async def close(self) -> None:
         """Nothing runs here."""
 
-    def refuses(self, work: Work, call: Call, deadline: float | None) -> HeadraceError | None:
-        """What a step's queue would refuse it for now; the sizes of what is not there yet are the last request's."""
+    @property
+    def refusing(self) -> bool:
+        """Whether a step's queue refused a request for its deadline just before."""
+        return any(member.executor.refusing for member in self._members)
+
+    def refuses(
+        self, work: Work, call: Call, deadline: float | None, coming: int = 0
+    ) -> HeadraceError | None:
+        """What a step's queue would refuse it for now; the sizes of what is not there yet are the last request's.
+
+        Under overload a step's queue is as long as deadlines allow: who is on the way to it counts as if it waited there.
+        """
         if self._inside >= self._most:
             self.history.counts.refused_full += 1
             return errors.queue_full(self._name, self._most)
         for place, room in enumerate(self._rooms):
             if self._members[place].executor.waiting >= room:
                 return errors.of_step(errors.queue_full(self._members[place].name, room), self._name, place)
-        now = self._around.clock.monotonic()
+        now, tenant = self._around.clock.monotonic(), call.caller.tenant
         for place, shapes in self._last.items():
             member = self._members[place]
             waits = member.timings.of_step(work.level, work.start_by, now)
-            by = None if deadline is None else deadline - MARGIN * self._leads[place]
-            refusal = member.executor.refuses(Work(work.rows, shapes, [], *waits), call, by)
+            by = None if deadline is None else deadline - self._leads[place]
+            step = Work(work.rows, shapes, [], *waits)
+            behind = coming + self._coming[place].count(tenant)
+            refusal = member.executor.refuses(step, call, by, behind)
             if refusal is not None:
                 return errors.of_step(refusal, self._name, place)
         return None
@@ -140,6 +150,7 @@ class Ensemble:
         )
         passage = Passage(work, call, deadline, tensors, self._around.bill)
         passage.entered = self._around.clock.monotonic()
+        passage.ways = [coming.begin(call.caller.tenant) for coming in self._coming]
         self._inside += 1
         try:
             await self._pass(passage)
@@ -150,6 +161,8 @@ class Ensemble:
             raise
         finally:
             self._inside -= 1
+            for way in passage.ways:
+                way.end()
         counts.executed += 1
         self._around.passed(passage)
         return passage.outcome(_answer(passage, self._outputs))
@@ -223,6 +236,7 @@ class Ensemble:
         signature, asked = member.signature, passage.work
         rows = shapes[0][0] if signature.batches and shapes[0] else 1
         now = self._around.clock.monotonic()
+        passage.ways[place].end()
         self._leads[place] += LEARNING * (now - passage.entered - self._leads[place])
         level, start_by, delays = member.timings.of_step(asked.level, asked.start_by, now)
         work = Work(rows, shapes, values, level, start_by, delays, part=passage)

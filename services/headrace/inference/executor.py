@@ -34,8 +34,15 @@ class Executor(Protocol):
         """Whether whoever comes now has to wait for others."""
         ...
 
-    def refuses(self, work: Work, call: Call, deadline: float | None) -> HeadraceError | None:
-        """What `submit` would raise at once, as far as that is known; None for nothing."""
+    @property
+    def refusing(self) -> bool:
+        """Whether a request was refused for its deadline just before."""
+        ...
+
+    def refuses(
+        self, work: Work, call: Call, deadline: float | None, coming: int = 0
+    ) -> HeadraceError | None:
+        """What `submit` would raise at once, as far as that is known, behind `coming` more of the caller's tenant; None for nothing."""
         ...
 
     async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:

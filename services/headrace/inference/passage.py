@@ -5,9 +5,10 @@ the charge is made when the last of those has ended, with what each used.
 """
 
 from asyncio import CancelledError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from headrace.inference.batch import Outcome
+from headrace.inference.core.coming import Way
 from headrace.inference.execution import Answer, Work
 from headrace.inference.member import Tensor
 from headrace.metering.client import UsageKind
@@ -20,7 +21,7 @@ Bill = Callable[[Call, Work, UsageKind, int], None]
 class Passage:
     """Used on the event loop only. What the queues of its steps tell it is `execution.Part`.
 
-    `entered` is the monotonic time at which it began.
+    `entered` is the monotonic time at which it began, `ways` are those to its steps.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Passage:
         "queue_ns",
         "tensors",
         "wait_ns",
+        "ways",
         "work",
     )
 
@@ -48,6 +50,7 @@ class Passage:
         self.deadline = deadline
         self.tensors = tensors
         self.entered = 0.0
+        self.ways: Sequence[Way] = ()
         self.queue_ns = self.wait_ns = self.compute_ns = self.cpu_ns = 0
         self._ended_ns = 0
         self._longest: Outcome | None = None

@@ -96,6 +96,27 @@ async def test_another_replica_has_it_from_the_service(
         assert model.runs == 0
 
 
+async def test_whoever_is_not_to_ask_computes(
+    cache: Cache, answers: CachedAnswers, memory_only: Settings
+) -> None:
+    """Though the service has it: once for all who ask now, and kept as any answer is."""
+    await heard(answers)
+    await find(answers, 1, Model())
+    await written(cache, 2)
+    async with client_of(memory_only) as other:
+        model = Model(b"own")
+        model.going.clear()
+        assert not other.flying(key_of(1))
+        first = asyncio.create_task(other.find(key_of(1), "acme", "linear", model, ask=False))
+        await until(lambda: model.runs, "the work begins")
+        assert other.flying(key_of(1))
+        second = asyncio.create_task(find(other, 1, model))
+        await asyncio.sleep(0)
+        model.going.set()
+        assert {(await one).value for one in (first, second)} == {b"own"}
+        assert (model.runs, other.flying(key_of(1))) == (1, False)
+
+
 async def test_a_stampede_costs_one_run(answers: CachedAnswers) -> None:
     """A hundred callers of one question: one computed, ninety-nine coalesced, one answer."""
     model = Model()

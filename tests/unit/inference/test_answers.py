@@ -1,13 +1,14 @@
 """Where an answer comes from: a cache, another's work, or the model."""
 
+import asyncio
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from headrace.cache.client import AnswerKeys
+from headrace.cache.client import AnswerKeys, Found
 from headrace.guard.client import Outcome as Ending
-from headrace.inference.answers import Answers, asked_of
+from headrace.inference.answers import Answers, Inference, asked_of
 from headrace.inference.batcher import Batcher, Outcome
 from headrace.inference.execution import Work
 from headrace.inference.told import EXPLAIN
@@ -87,17 +88,28 @@ async def test_an_answer_that_tells_of_itself_is_the_same_answer() -> None:
 
 
 class Queue:
-    """A batcher that notes by when it is asked, and is full. `refusal` is what it says before."""
+    """A batcher that notes by when it is asked, and says that it is `full`. `refusal` is what it says before.
 
-    def __init__(self, refusal: HeadraceError | None = None) -> None:
+    `behind` has how many were to come before each who was judged.
+    """
+
+    def __init__(self, refusal: HeadraceError | None = None, *, refusing: bool = False) -> None:
         self.deadlines: list[float | None] = []
+        self.behind: list[int] = []
         self.refusal = refusal
+        self.refusing = refusing
+        self.full = asyncio.Event()
+        self.full.set()
 
-    def refuses(self, work: Work, call: Call, deadline: float | None) -> HeadraceError | None:
+    def refuses(
+        self, work: Work, call: Call, deadline: float | None, coming: int = 0
+    ) -> HeadraceError | None:
+        self.behind.append(coming)
         return self.refusal
 
     async def submit(self, work: Work, call: Call, deadline: float | None) -> Outcome:
         self.deadlines.append(deadline)
+        await self.full.wait()
         raise HeadraceError("QUEUE_FULL", "full")
 
 
@@ -127,6 +139,72 @@ async def test_what_would_be_refused_is_looked_up_where_answers_are_found(*, fou
         with pytest.raises(HeadraceError, match="QUEUE_FULL" if found else "DEADLINE_INFEASIBLE"):
             await answers.answer(model, asked, call)
     assert len(one.shelf.asked) == int(found)
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_a_model_that_refuses_some_looks_nobody_up_in_vain(*, found: bool) -> None:
+    """Whom it takes neither: where answers are rare one of sixteen is looked up, so that it is seen when they are not."""
+    queue = Queue(refusing=True)
+    async with replica(cacheable=True) as one:
+        for _ in range(1000):
+            one.model.lookups.ended(hit=found)
+        model = replace(one.model, executor=cast(Batcher, queue))
+        call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
+        answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
+        for _ in range(32):
+            with pytest.raises(HeadraceError, match="QUEUE_FULL"):
+                await answers.answer(model, asked_of(model, request(3.0), call), call)
+    assert len(queue.deadlines) == 32
+    assert len(one.shelf.asked) == (32 if found else 2)
+
+
+async def test_what_is_worked_out_already_is_not_refused() -> None:
+    """It needs no place in the queue: it shares what is under way."""
+    queue = Queue(HeadraceError("DEADLINE_INFEASIBLE", "too late"))
+    async with replica(cacheable=True) as one:
+        model = replace(one.model, executor=cast(Batcher, queue))
+        call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
+        answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
+        await one.infer(3.0)
+        one.shelf.under_way = set(one.shelf.answers)
+        shared = await answers.answer(model, asked_of(model, request(3.0), call), call)
+    assert shared.level == "memory"
+    assert queue.behind == []
+
+
+async def test_who_is_looked_up_is_on_the_way_to_the_model() -> None:
+    """Those of the same tenant who are judged meanwhile are behind it; nobody is once it has come there, or has left."""
+    queue, going = Queue(), asyncio.Event()
+
+    class Slow(Shelf):
+        async def find(self, key: bytes, *arguments: Any, **more: Any) -> Found:
+            await going.wait()
+            return await super().find(key, *arguments, **more)
+
+    async with replica(cacheable=True, shelf=Slow()) as one:
+        model = replace(one.model, executor=cast(Batcher, queue))
+        answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
+
+        def asked(number: float, tenant: str) -> asyncio.Task[Inference]:
+            call = Call("/test", {}, Caller(tenant, frozenset()), CLOCK.monotonic())
+            return asyncio.create_task(answers.answer(model, asked_of(model, request(number), call), call))
+
+        asking = [asked(1.0, "acme"), asked(2.0, "acme"), asked(3.0, "other"), asked(4.0, "acme")]
+        await asyncio.sleep(0)
+        assert queue.behind == [0, 1, 0, 2]
+        asking[0].cancel()
+        await asyncio.sleep(0)
+        asking.append(asked(5.0, "acme"))
+        await asyncio.sleep(0)
+        assert queue.behind[4:] == [2]
+        queue.full.clear()
+        going.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(queue.deadlines) == 4
+        assert [model.lookups.coming.count(tenant) for tenant in ("acme", "other")] == [0, 0]
+        queue.full.set()
+        await asyncio.gather(*asking, return_exceptions=True)
 
 
 async def test_who_shares_anothers_work_is_billed_as_that() -> None:

@@ -33,11 +33,15 @@ _SLOPE_PRIOR = 0.004
 
 @dataclass(slots=True)
 class SizeBin:
-    """Batches of about one size (a power of two): how many count, their mean size, seconds for each unit."""
+    """Batches of about one size (a power of two): how many count, their mean size, seconds for each unit.
+
+    `occupied_s` are the seconds of its instance for each unit: the hand-over to it and back is among them.
+    """
 
     count: int = 0
     size: float = 0.0
     unit_s: float = 0.0
+    occupied_s: float = 0.0
 
 
 class CostCurve:
@@ -86,8 +90,12 @@ class CostCurve:
         """Seconds that a batch of `n` takes."""
         return self.base_s + self.slope_s * n
 
-    def observe(self, n: int, seconds: float) -> None:
-        """Learns from a batch that ran; from every eighth quick one, once there were many."""
+    def observe(self, n: int, seconds: float, handed_s: float = 0.0) -> None:
+        """Learns from a batch that ran `seconds`; from every eighth quick one, once there were many.
+
+        `handed_s` is what its instance lost to the hand-over besides. It says nothing of how long a batch
+        takes and much of which sizes pay: where threads wait for a core, a quick model's costs ten times its batch.
+        """
         self.count += 1
         if self.count > LEARNED and seconds < QUICK_S and self.count & 7:
             return
@@ -103,7 +111,7 @@ class CostCurve:
         self._nn = self._nn * FADING + n * n
         self._nt = self._nt * FADING + n * seconds
         self._fit()
-        self._bin(n, seconds)
+        self._bin(n, seconds, seconds + handed_s)
         if n > self.most:
             self.most = n
         self.full_s = self.base_s + self.slope_s * self.most
@@ -121,12 +129,13 @@ class CostCurve:
         self.slope_s = min(max(0.0, slope), t / n)
         self.base_s = t - self.slope_s * n
 
-    def _bin(self, n: int, seconds: float) -> None:
+    def _bin(self, n: int, seconds: float, occupied_s: float) -> None:
         found = self.bins.setdefault((n - 1).bit_length(), SizeBin())
         found.count += 1
         weight = max(0.1, 1 / found.count)
         found.size += weight * (n - found.size)
         found.unit_s += weight * (seconds / n - found.unit_s)
+        found.occupied_s += weight * (occupied_s / n - found.occupied_s)
         if self.count % FORGET_EVERY == 0:
             for each in self.bins.values():
                 each.count //= 2
@@ -136,5 +145,6 @@ class CostCurve:
     def _judge_sizes(self) -> None:
         measured = {place: each for place, each in self.bins.items() if each.count >= BIN_KNOWN}
         self.best_s = min((each.unit_s for each in measured.values()), default=self._t / self._n)
-        good = max((p for p, each in measured.items() if each.unit_s <= self.best_s * SAME_COST), default=-1)
+        least = SAME_COST * min((each.occupied_s for each in measured.values()), default=0.0)
+        good = max((place for place, each in measured.items() if each.occupied_s <= least), default=-1)
         self.cap = 2**good if measured and good < max(measured) else 0

@@ -118,12 +118,12 @@ class Level(Generic[T]):
         """Seconds of work that wait."""
         return sum(account.backlog for account in self._accounts.values())
 
-    def ahead(self, lane: Lane[T], item: T) -> float:
-        """Seconds of this level's waiting work that are served before `item` would be."""
+    def ahead(self, lane: Lane[T], item: T, coming_s: float = 0.0) -> float:
+        """Seconds of this level's work that are served before `item` would be; of its tenant `coming_s` more are to come."""
         account = lane.account
-        if not account.live:
+        if not account.live and not coming_s:
             return 0.0
-        own = account.backlog
+        own, weight = account.backlog, self.weight
         head = lane.head()
         last = lane.last_due()
         if head is not None and item.due < last:  # it goes before some of its own tenant's requests
@@ -131,8 +131,11 @@ class Level(Generic[T]):
                 own = 0.0
             elif last < inf:
                 own *= (item.due - head.due) / (last - head.due)
+        if coming_s:
+            own += coming_s
+            weight = weight if account.live else weight + account.weight
         # Others are served meanwhile as their weights have it, until they have nothing left.
-        return min(self.backlog, own * self.weight / account.weight)
+        return min(self.backlog + coming_s, own * weight / account.weight)
 
     def first(self) -> Account[T] | None:
         """The tenant that is served next."""

@@ -86,9 +86,9 @@ class BatchQueue(Generic[T]):
         """Whether somebody was refused for a deadline just before."""
         return now - self._refused_at <= REFUSING_S
 
-    def refuses(self, item: T) -> Refusal | None:
-        """What `offer` would say; `item` does not wait."""
-        return self._judged(self._places.lane(item), item)
+    def refuses(self, item: T, coming: int = 0) -> Refusal | None:
+        """What `offer` would say if `coming` more like it, of its tenant, waited; `item` does not wait."""
+        return self._judged(self._places.lane(item), item, coming)
 
     def withdraw(self, item: T) -> bool:
         """Removes a request that nobody waits for; False when it no longer waits."""
@@ -130,13 +130,13 @@ class BatchQueue(Generic[T]):
             break
         return taken
 
-    def completed(self, cut: Cut[T], seconds: float | None) -> None:
-        """Learns what a batch took; None for one that failed, which says nothing of its size."""
+    def completed(self, cut: Cut[T], seconds: float | None, handed_s: float = 0.0) -> None:
+        """Learns what a batch took, and its hand-over besides; None for one that failed, which says nothing of its size."""
         self._running.pop(id(cut), None)
         if seconds is None:
             return
         if cut.curve is not None:
-            cut.curve.observe(cut.cells, seconds)
+            cut.curve.observe(cut.cells, seconds, handed_s)
         if len(self._lanes) > 1:  # one lane is one tenant
             expected = sum([item.cost for item in cut.items]) or 1.0
             for item in cut.items:
@@ -146,19 +146,18 @@ class BatchQueue(Generic[T]):
         """When a patient model's next batch is to be cut, for an instance that stays idle until then."""
         return self._turns.next_ripe() if self._size else None
 
-    def _judged(self, lane: Lane[T], item: T) -> Refusal | None:
+    def _judged(self, lane: Lane[T], item: T, coming: int = 0) -> Refusal | None:
         level, curve = lane.level, lane.curve
         if level.waiting >= level.policy.max_queue:
             return Refusal(full=True, retry_after_s=1.0)
-        due = item.start_by
-        if item.deadline is not None and item.deadline < due:
-            due = item.deadline
+        due = item.start_by if item.deadline is None else min(item.start_by, item.deadline)
         item.due = due
         item.cost = curve.unit_s * item.rows * item.length
+        coming_s = coming * item.cost
         # Whatever waits and runs is done by then: the usual request need not be looked at closely.
-        calm = 3 * self._forecast.factor * (self._backlog + curve.full_s)
+        calm = 3 * self._forecast.factor * (self._backlog + coming_s + curve.full_s)
         if curve.known and due - item.arrived < calm:
-            late = self._too_late(lane, item)
+            late = self._too_late(lane, item, coming_s)
             if late > 0:
                 return Refusal(full=False, retry_after_s=late)
         return None
@@ -216,12 +215,12 @@ class BatchQueue(Generic[T]):
         key = (delayed.rank, item.tenant, item.bucket, item.length_class)
         self._insert(self._lanes.get(key) or self._places.open(item, delayed), item)
 
-    def _too_late(self, lane: Lane[T], item: T) -> float:
+    def _too_late(self, lane: Lane[T], item: T, coming_s: float) -> float:
         """By how much the request would miss its time if it waited; nothing of this holds for an idle model."""
         idle = len(self._running) < self._instances
         if idle and not self._size:
             return 0.0
-        ahead = lane.level.ahead(lane, item)
+        ahead = lane.level.ahead(lane, item, coming_s)
         if self._several:
             ahead += sum(level.backlog for level in self.levels if level.rank < lane.level.rank)
         soonest = 0.0 if idle else max(0.0, min(self._running.values()) - item.arrived)

@@ -74,6 +74,22 @@ def test_sizes_that_cost_more_a_row_are_not_worth_running() -> None:
     assert curve.best_s == pytest.approx(0.0010)
 
 
+def test_what_the_hand_over_takes_is_spread_over_the_rows() -> None:
+    """A quick model whose thread waits for a core: large batches that were interrupted now and then still pay."""
+    alone, handed, dear = CostCurve(), CostCurve(), CostCurve()
+    for number in range(64):
+        size = (1, 4, 16, 32)[number % 4]
+        seconds = size * (0.0001 if size <= 4 else 0.0002)
+        alone.observe(size, seconds)
+        handed.observe(size, seconds, 0.010)
+        dear.observe(size, size * 0.0001, 0.0 if size < 32 else 0.1)
+    assert alone.cap == 4
+    assert handed.cap == 0
+    assert dear.cap == 16
+    assert handed.best_s == alone.best_s
+    assert handed.predict(16) == alone.predict(16)
+
+
 def test_a_size_that_was_given_up_is_tried_again() -> None:
     """What is known of it is forgotten after a while."""
     curve = CostCurve()

@@ -2,6 +2,8 @@
 
 from math import inf
 
+import pytest
+
 from headrace.inference.core.lanes import Item
 from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
 from headrace.inference.core.queue import BatchQueue
@@ -151,3 +153,24 @@ def test_what_would_be_refused_can_be_asked_before() -> None:
     assert queue.refuses(item(AT, deadline=AT + 0.200)) is not None
     assert queue.refuses(item(AT, deadline=AT + 9.0)) is None
     assert len(queue) == waiting
+
+
+def test_who_is_on_the_way_counts_as_if_it_waited() -> None:
+    """As many fit before a request, whether they wait already or are to come; none is in the way of an idle model."""
+    queue = busy()
+    fit = admitted(busy(), 0.200)
+    queue.refuses(item(AT, deadline=AT + 0.200))
+    for waiting in range(fit):
+        assert queue.refuses(item(AT, deadline=AT + 0.200), fit - 1 - waiting) is None
+        assert queue.refuses(item(AT, deadline=AT + 0.200), fit + 1 - waiting) is not None
+        assert queue.offer(item(AT, deadline=AT + 0.200)) is None
+    assert taught(filled(FOUR), 0.010, 0.010).refuses(item(AT, deadline=AT + 0.200), 1000) is None
+
+
+def test_who_comes_is_served_by_turns_with_the_others() -> None:
+    """Of two tenants each has half: what one has to come counts twice for it, while the other has as much waiting."""
+    queue = busy()
+    for _ in range(100):
+        assert queue.offer(item(AT, tenant="other")) is None
+    coming = next(count for count in range(100) if queue.refuses(item(AT, deadline=AT + 0.300), count))
+    assert coming == pytest.approx(admitted(busy(), 0.300) / 2, abs=1)
