@@ -21,6 +21,7 @@ from headrace.inference.config import (
     versions_of,
 )
 from headrace.inference.core.graph import Graph
+from headrace.inference.digests import FileDigests
 from headrace.inference.ensemble_config import check_ensemble, graph_of, is_ensemble, members_of
 from headrace.inference.folders import CONFIG, ModelFiles, Repository, RepositoryError
 from headrace.inference.lengths import lengths_of, mask_of, padding_of
@@ -57,9 +58,15 @@ class LoadedEnsemble:
 class Loader:
     """Reads and warms the models of a repository. What is read and has not changed on disk is not read again."""
 
-    def __init__(self, repository: Repository, overrides: Mapping[str, ModelOverride]) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        overrides: Mapping[str, ModelOverride],
+        digests: FileDigests | None = None,
+    ) -> None:
         self.repository = repository
         self._overrides = overrides
+        self._digests = digests or FileDigests()
         self._known: dict[str, list[Loaded | LoadedEnsemble]] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -78,7 +85,7 @@ class Loader:
             known = {one.digest: one for one in self._known.get(name, ())}
             found = []
             for version in map(str, versions):
-                digest = _digest(files, version, config)
+                digest = self._digest(files, version, config)
                 found.append(known.get(digest) or self._read(files, version, config, digest))
             self._known[name] = found
             return found
@@ -98,6 +105,15 @@ class Loader:
 
     def _overridden(self, name: str, config: ModelConfig) -> ModelConfig:
         return override(config, self._overrides.get(name, ModelOverride()))
+
+    def _digest(self, files: ModelFiles, version: str, config: ModelConfig) -> str:
+        """What the answers depend on: the version's files and its configuration."""
+        # The version too: an answer tells it.
+        digest = hashlib.sha256(version.encode() + config.SerializeToString(deterministic=True))
+        folder = files.root / version
+        for file in files.of_version(version):
+            digest.update(f"\0{file.relative_to(folder)}\0".encode() + self._digests.of(file))
+        return digest.hexdigest()
 
     def _read(
         self, files: ModelFiles, version: str, config: ModelConfig, digest: str
@@ -153,15 +169,3 @@ def _placed(config: ModelConfig, files: ModelFiles) -> ModelConfig:
     config.platform = ONNX_PLATFORM
     config.default_model_filename = config.default_model_filename or ONNX_FILE
     return config
-
-
-def _digest(files: ModelFiles, version: str, config: ModelConfig) -> str:
-    """What the answers depend on: the version's files and its configuration."""
-    # The version too: an answer tells it.
-    digest = hashlib.sha256(version.encode() + config.SerializeToString(deterministic=True))
-    folder = files.root / version
-    for file in files.of_version(version):
-        digest.update(f"\0{file.relative_to(folder)}\0".encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from headrace.inference.assembly import Surroundings
 from headrace.inference.control import ModelControl, controlling
 from headrace.inference.core.polling import Polling
+from headrace.inference.digests import FileDigests
 from headrace.inference.folders import Repository
 from headrace.inference.loader import Loader
 from headrace.inference.polling import fingerprints, load_quietly, poll
@@ -27,7 +28,8 @@ async def serving_models(
     """
     repository = Repository(settings.root, settings.max_version_bytes)
     async with AsyncExitStack() as stack:
-        control = await stack.enter_async_context(controlling(Loader(repository, overrides), around))
+        loader = Loader(repository, overrides, FileDigests(settings.digests))
+        control = await stack.enter_async_context(controlling(loader, around))
         seen = await asyncio.to_thread(fingerprints, repository) if settings.mode == POLL else {}
         for name in await asyncio.to_thread(_first, settings, repository):
             await load_quietly(control, name)

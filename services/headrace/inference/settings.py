@@ -62,6 +62,11 @@ class RepositorySettings:
             max_version_bytes=reader.integer("MAX_VERSION_BYTES", 64 * 1024**3, low=1, high=2**50),
         )
 
+    @property
+    def digests(self) -> Path | None:
+        """The file of the digests that the replicas know; None for one that is alone."""
+        return None if self.shared is None else self.shared / "digests.json"
+
 
 @dataclass(frozen=True, slots=True)
 class InferenceSettings:

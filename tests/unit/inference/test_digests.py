@@ -1,0 +1,130 @@
+"""Digests of files: each its own file's, whatever was remembered, by whom, and whatever stands there."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from headrace.inference.digests import COARSE_NS, FINE_NS, LARGE, MOST, SECOND_NS, FileDigests
+
+HOUR_NS = 3_600_000_000_000
+
+
+def later() -> int:
+    """An hour from now: whatever was written in this test has settled."""
+    return time.time_ns() + HOUR_NS
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that is large enough to be remembered."""
+    file = tmp_path / "model.onnx.data"
+    file.write_bytes(bytes(LARGE))
+    return file
+
+
+@pytest.fixture
+def remembered(tmp_path: Path) -> Path:
+    return tmp_path / "control" / "digests.json"
+
+
+def of(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def test_what_one_has_read_another_knows(
+    file: Path, remembered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one reads nothing; and what they share is its owner's alone."""
+    assert FileDigests(remembered, later).of(file) == of(bytes(LARGE))
+    assert remembered.parent.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert FileDigests(remembered, later).of(file) == of(bytes(LARGE))
+
+
+@pytest.mark.parametrize("change", ["content", "size", "replaced", "times set back"])
+def test_what_has_changed_is_read_again(file: Path, remembered: Path, change: str) -> None:
+    """Also when whoever changed it says that nothing did: the inode's own time is the kernel's."""
+    told = FileDigests(remembered, later)
+    told.of(file)
+    before = file.stat()
+    content = b"x" * (LARGE + (change == "size"))
+    if change == "replaced":
+        (new := file.with_name("new")).write_bytes(content)
+        new.replace(file)
+    else:
+        with file.open("r+b") as stream:
+            stream.write(content)
+    if change != "content":
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert told.of(file) == of(content)
+
+
+def test_what_changed_a_moment_ago_is_not_remembered(file: Path, remembered: Path) -> None:
+    """The next change could have the same time."""
+    FileDigests(remembered).of(file)
+    assert not remembered.exists()
+    FileDigests(remembered, lambda: file.stat().st_ctime_ns + FINE_NS).of(file)
+    assert not remembered.exists()
+    FileDigests(remembered, lambda: file.stat().st_ctime_ns + FINE_NS + 1).of(file)
+    assert remembered.exists()
+
+
+def test_a_file_system_that_tells_seconds_has_to_be_waited_for(
+    file: Path, remembered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may tell every second one only."""
+    real = os.fstat
+
+    def coarse(descriptor: int) -> SimpleNamespace:
+        found = real(descriptor)
+        told = {name: getattr(found, name) for name in ("st_dev", "st_ino", "st_size")}
+        return SimpleNamespace(**told, st_mtime_ns=7 * SECOND_NS, st_ctime_ns=7 * SECOND_NS)
+
+    monkeypatch.setattr("headrace.inference.digests.os.fstat", coarse)
+    FileDigests(remembered, lambda: 7 * SECOND_NS + COARSE_NS).of(file)
+    assert not remembered.exists()
+    FileDigests(remembered, lambda: 7 * SECOND_NS + COARSE_NS + 1).of(file)
+    assert remembered.exists()
+
+
+def test_small_files_are_read(file: Path, remembered: Path) -> None:
+    """And nothing at all is remembered by who shares with nobody."""
+    file.write_bytes(b"small")
+    assert FileDigests(remembered, later).of(file) == of(b"small")
+    assert not remembered.exists()
+    file.write_bytes(bytes(LARGE))
+    assert FileDigests(None, later).of(file) == of(bytes(LARGE))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[1]", b'[{"identity": [1, 2, 3, 4, 5], "digest": "zz"}]', b"[" * 100_000]
+)
+def test_what_is_no_list_of_digests_is_none(file: Path, remembered: Path, content: bytes) -> None:
+    """It is written anew."""
+    remembered.parent.mkdir()
+    remembered.write_bytes(content)
+    assert FileDigests(remembered, later).of(file) == of(bytes(LARGE))
+    assert remembered.read_bytes() != content
+
+
+def test_a_place_that_can_not_be_written_costs_nothing_else(file: Path, tmp_path: Path) -> None:
+    """The digest is told all the same."""
+    (tmp_path / "taken").write_bytes(b"")
+    assert FileDigests(tmp_path / "taken" / "digests.json", later).of(file) == of(bytes(LARGE))
+
+
+def test_a_bounded_number_is_remembered(file: Path, remembered: Path) -> None:
+    """The latest."""
+    told = FileDigests(remembered, later)
+    for size in range(MOST + 3):
+        os.truncate(file, LARGE + size)
+        told.of(file)
+    known = remembered.read_text()
+    assert known.count("identity") == MOST
+    assert f",{LARGE + MOST + 2}," in known
+    assert f",{LARGE + 2}," not in known
+    assert [one.name for one in remembered.parent.iterdir()] == ["digests.json"]
