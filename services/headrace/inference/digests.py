@@ -67,7 +67,7 @@ class FileDigests:
             if known is not None:
                 return bytes.fromhex(known.digest)
             digest = hashlib.file_digest(stream, "sha256").digest()
-            if _settled(before, self._now_ns()) and _identity(os.fstat(stream.fileno())) == before:
+            if settled(before, self._now_ns()) and _identity(os.fstat(stream.fileno())) == before:
                 self._remember(self._remembered, Known(before, digest.hex()))
             return digest
 
@@ -87,7 +87,8 @@ class FileDigests:
             own.replace(remembered)
 
 
-def _settled(identity: Identity, now_ns: int) -> bool:
+def settled(identity: Identity, now_ns: int) -> bool:
+    """Whether the file's next change can't have the time of its latest one."""
     *_, mtime, ctime = identity
     fine = mtime % SECOND_NS or ctime % SECOND_NS
     return now_ns - max(mtime, ctime) > (FINE_NS if fine else COARSE_NS)

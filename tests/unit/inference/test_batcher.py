@@ -199,22 +199,6 @@ async def test_the_hand_over_to_an_instance_and_back_is_learned_beside_the_batch
     assert seen.occupied_s > seen.unit_s > 0
 
 
-async def test_a_fault_of_ours_behind_a_batch_costs_none_of_its_callers_the_answer() -> None:
-    """Whatever goes wrong with what comes next: they are told, and the model goes on."""
-
-    def observe(_: Batch) -> None:
-        raise AssertionError("a fault of ours")
-
-    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-    async with (
-        batching(Doubling(), BatchPolicy(max_batch_size=4), 1, observe) as batcher,
-        asyncio.timeout(10),
-    ):
-        for _ in range(2):
-            outcomes = await asyncio.gather(*(batcher.submit(work(float(i)), call(), None) for i in range(4)))
-            assert [numbers(one) for one in outcomes] == [[0.0], [2.0], [4.0], [6.0]]
-
-
 async def test_a_patient_queue_is_cut_at_the_end_of_its_delay() -> None:
     """An instance that stays idle is woken by the first request's delay."""
     seen: list[Batch] = []

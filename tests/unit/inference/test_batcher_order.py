@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 from headrace.inference.batch import Job, Ticket, executed
-from headrace.inference.batcher import Batcher
+from headrace.inference.batcher import Batch, Batcher
 from headrace.inference.core.cutting import Cut
 from headrace.inference.core.policy import BatchPolicy, QueuePolicy, TimeoutAction
 from headrace.runtime.rpc import Call, Caller
@@ -30,6 +30,22 @@ async def test_an_answer_of_another_request_is_handed_to_nobody() -> None:
         "answered",
     ]
     assert batcher.history.counts.mixed_up == 2
+
+
+async def test_a_fault_of_ours_behind_a_batch_costs_none_of_its_callers_the_answer() -> None:
+    """Whatever goes wrong with what comes next: they are told, and the model goes on."""
+
+    def observe(_: Batch) -> None:
+        raise AssertionError("a fault of ours")
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    async with (
+        batching(Doubling(), BatchPolicy(max_batch_size=4), 1, observe) as batcher,
+        asyncio.timeout(10),
+    ):
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(batcher.submit(work(float(i)), call(), None) for i in range(4)))
+            assert [numbers(one) for one in outcomes] == [[0.0], [2.0], [4.0], [6.0]]
 
 
 async def test_a_delayed_request_gets_its_answer() -> None:

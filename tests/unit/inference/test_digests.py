@@ -4,11 +4,10 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from headrace.inference.digests import COARSE_NS, FINE_NS, LARGE, MOST, SECOND_NS, FileDigests
+from headrace.inference.digests import COARSE_NS, FINE_NS, LARGE, MOST, SECOND_NS, FileDigests, settled
 
 HOUR_NS = 3_600_000_000_000
 
@@ -35,14 +34,13 @@ def of(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def test_what_one_has_read_another_knows(
-    file: Path, remembered: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second one reads nothing; and what they share is its owner's alone."""
+def test_what_one_has_read_another_knows(file: Path, remembered: Path) -> None:
+    """The second one reads nothing: it tells what stands there. And what they share is its owner's alone."""
     assert FileDigests(remembered, later).of(file) == of(bytes(LARGE))
     assert remembered.parent.stat().st_mode & 0o777 == 0o700
-    monkeypatch.setattr(hashlib, "file_digest", None)
-    assert FileDigests(remembered, later).of(file) == of(bytes(LARGE))
+    told = remembered.read_text().replace(of(bytes(LARGE)).hex(), of(b"another").hex())
+    remembered.write_text(told)
+    assert FileDigests(remembered, later).of(file) == of(b"another")
 
 
 @pytest.mark.parametrize("change", ["content", "size", "replaced", "times set back"])
@@ -73,22 +71,14 @@ def test_what_changed_a_moment_ago_is_not_remembered(file: Path, remembered: Pat
     assert remembered.exists()
 
 
-def test_a_file_system_that_tells_seconds_has_to_be_waited_for(
-    file: Path, remembered: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_that_tells_seconds_has_to_be_waited_for() -> None:
     """It may tell every second one only."""
-    real = os.fstat
-
-    def coarse(descriptor: int) -> SimpleNamespace:
-        found = real(descriptor)
-        told = {name: getattr(found, name) for name in ("st_dev", "st_ino", "st_size")}
-        return SimpleNamespace(**told, st_mtime_ns=7 * SECOND_NS, st_ctime_ns=7 * SECOND_NS)
-
-    monkeypatch.setattr("headrace.inference.digests.os.fstat", coarse)
-    FileDigests(remembered, lambda: 7 * SECOND_NS + COARSE_NS).of(file)
-    assert not remembered.exists()
-    FileDigests(remembered, lambda: 7 * SECOND_NS + COARSE_NS + 1).of(file)
-    assert remembered.exists()
+    coarse, fine = 7 * SECOND_NS, 7 * SECOND_NS + 4_000_000
+    assert not settled((1, 2, 3, coarse, coarse), coarse + COARSE_NS)
+    assert settled((1, 2, 3, coarse, coarse), coarse + COARSE_NS + 1)
+    for one in ((1, 2, 3, coarse, fine), (1, 2, 3, fine, coarse)):
+        assert not settled(one, fine + FINE_NS)
+        assert settled(one, fine + FINE_NS + 1)
 
 
 def test_small_files_are_read(file: Path, remembered: Path) -> None:

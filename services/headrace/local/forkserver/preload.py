@@ -11,34 +11,10 @@ from pathlib import Path
 
 SERVICES = tuple(
     f"headrace.{service}.{module}"
-    for service in ("insight", "scaling", "guard", "cache", "metering")
+    for service in ("insight", "scaling", "guard", "cache", "metering", "inference")
     for module in ("settings", "app")
 )
-# Not `inference.app`: it imports onnxruntime, which starts a thread. These are what takes the time of the rest.
-INFERENCE = tuple(
-    f"headrace.inference.{module}"
-    for module in (
-        "agreement",
-        "backends.tokenizer",
-        "batching",
-        "completion",
-        "control_errors",
-        "flight_servicer",
-        "folders",
-        "lengths",
-        "onnx_file",
-        "rest_values",
-        "settings",
-        "usage",
-        "v1.explain_service_pb2_grpc",
-        "v1.open_ai_service_pb2_grpc",
-        "v1.rest_control_service_pb2_grpc",
-        "v1.rest_service_pb2_grpc",
-        "v2.grpc_service_pb2_grpc",
-    )
-)
-SHARED = ("headrace.runtime.ingress.ingress", "numpy", "tokenizers", "runpy")
-EVERYTHING = (*SERVICES, *INFERENCE, *SHARED)
+EVERYTHING = (*SERVICES, "runpy")
 
 
 def preload(modules: Iterable[str] = EVERYTHING) -> None:
