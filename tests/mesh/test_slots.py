@@ -1,5 +1,8 @@
 """Replicas of one machine share its cores: they take turns at its slots."""
 
+import hashlib
+import json
+
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -63,3 +66,13 @@ def test_with_the_setting_off_none_waits(mesh_of: MeshOf) -> None:
     mesh = mesh_of(APART)
     all_answered(mesh)
     assert waits(mesh) == 0
+
+
+def test_replicas_remember_the_digests_of_large_files_for_each_other(mesh_of: MeshOf) -> None:
+    """What one has read of `minilm`'s 90 MB the next one need not."""
+    mesh = mesh_of(TWO)
+    (weights,) = (mesh.state_dir / "models" / "minilm-encoder" / "1").glob("*.data")
+    told = json.loads((mesh.state_dir / "run" / "control" / "digests.json").read_bytes())
+    (known,) = (one for one in told if one["identity"][1] == weights.stat().st_ino)
+    with weights.open("rb") as stream:
+        assert known["digest"] == hashlib.file_digest(stream, "sha256").hexdigest()

@@ -81,7 +81,8 @@ class FileDigests:
         # Two replicas that write at once lose one of the two: it is read again.
         with self._lock, suppress(OSError):
             remembered.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            content = msgspec.json.encode([*self._read(remembered), one][-MOST:])
+            others = [known for known in self._read(remembered) if known.identity[:2] != one.identity[:2]]
+            content = msgspec.json.encode([*others, one][-MOST:])
             own = remembered.with_name(f"{remembered.name}.{os.getpid()}")
             own.write_bytes(content)
             own.replace(remembered)

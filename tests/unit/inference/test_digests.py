@@ -1,6 +1,7 @@
 """Digests of files: each its own file's, whatever was remembered, by whom, and whatever stands there."""
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -108,13 +109,15 @@ def test_a_place_that_can_not_be_written_costs_nothing_else(file: Path, tmp_path
 
 
 def test_a_bounded_number_is_remembered(file: Path, remembered: Path) -> None:
-    """The latest."""
+    """The latest, each file once."""
     told = FileDigests(remembered, later)
-    for size in range(MOST + 3):
-        os.truncate(file, LARGE + size)
-        told.of(file)
-    known = remembered.read_text()
-    assert known.count("identity") == MOST
-    assert f",{LARGE + MOST + 2}," in known
-    assert f",{LARGE + 2}," not in known
+    files = [file.with_name(str(number)) for number in range(MOST + 3)]
+    for one in files:
+        one.touch()
+        os.truncate(one, LARGE)
+        told.of(one)
+    os.truncate(files[-1], LARGE + 1)
+    told.of(files[-1])
+    inodes = [one["identity"][1] for one in json.loads(remembered.read_bytes())]
+    assert inodes == [one.stat().st_ino for one in files[3:]]
     assert [one.name for one in remembered.parent.iterdir()] == ["digests.json"]
