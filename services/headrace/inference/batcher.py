@@ -222,6 +222,8 @@ class Batcher:
             self._idle -= 1
             self.history.counts.granted(grant, now)
             self._work.put(Job(taken.cut, now, self._free_since, grant))
+            if grant.asked_at < now:  # whom this batch had no room for has waited for the slot, too
+                self._free_since = now
 
     def _woken(self) -> None:
         if self._gathering.quick or not self._idle or not len(self._queue):

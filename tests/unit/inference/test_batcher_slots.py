@@ -35,14 +35,15 @@ async def replica(
     clock: Clock = CLOCK,
     seen: list[Batch] | None = None,
     policy: BatchPolicy = POLICY,
+    instances: int = 1,
 ) -> AsyncIterator[Batcher]:
-    """A model with one instance, in a replica that shares `folder`."""
+    """A model in a replica that shares `folder` and its one slot."""
     with ExitStack() as stack:
         slotted = stack.enter_context(seated(folder))
         batcher = Batcher(
             backend,
             policy,
-            1,
+            instances,
             clock,
             (seen if seen is not None else []).append,
             slots=lambda woken: slotted.of("model", "1", 1, woken),
@@ -88,6 +89,25 @@ async def test_the_wait_for_a_slot_is_told_as_such(tmp_path: Path) -> None:
         counts = waiting.history.counts
     assert (counts.slot_waits, counts.slot_wait_s, counts.slot_misses) == (1, 0.125, 0)
     assert [batch.wait_ns(ticket) for batch in seen for ticket in batch.tickets] == [0]
+
+
+async def test_whom_the_first_batch_had_no_room_for_has_waited_for_a_slot_too(tmp_path: Path) -> None:
+    """Not for company, though another instance had nothing to do all the time."""
+    gate, clock, seen = threading.Event(), SetClock(10.0), list[Batch]()
+    first, second = Doubling(gate=gate), Doubling()
+    async with (
+        replica(first, tmp_path, clock) as busy,
+        replica(second, tmp_path, clock, seen, instances=2) as waiting,
+    ):
+        running = asyncio.ensure_future(busy.submit(work(1.0), call(), None))
+        await started(first)
+        others = [asyncio.ensure_future(waiting.submit(work(float(i)), call(), None)) for i in range(6)]
+        await turns()
+        clock.now = 10.125
+        gate.set()
+        await asyncio.gather(running, *others)
+    assert [len(batch.tickets) for batch in seen] == [4, 2]
+    assert {batch.wait_ns(ticket) for batch in seen for ticket in batch.tickets} == {0}
 
 
 async def test_who_leaves_or_is_too_late_while_a_slot_is_waited_for_is_not_executed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ does not follow from its size is never called known.
 """
 
 from dataclasses import dataclass
+from math import sqrt
 
 FADING = 0.94
 """Weight of each earlier batch against the next one: about the last 17 count."""
@@ -23,7 +24,9 @@ SURPRISE = 4.0
 SAME_COST = 1.05
 """Sizes whose rows cost within 5 % of each other are equal."""
 
-BIN_KNOWN = 8
+BIN_KNOWN, LATEST = 8, 0.1
+"""Batches of a size before it is compared with others, and the weight of the newest."""
+
 FORGET_EVERY = 512
 """Batches after which what is known of each size is halved, so that a size that is left alone is tried again."""
 
@@ -36,12 +39,29 @@ class SizeBin:
     """Batches of about one size (a power of two): how many count, their mean size, seconds for each unit.
 
     `occupied_s` are the seconds of its instance for each unit: the hand-over to it and back is among them.
+    `variance` is theirs.
     """
 
     count: int = 0
     size: float = 0.0
     unit_s: float = 0.0
     occupied_s: float = 0.0
+    variance: float = 0.0
+
+    def add(self, n: int, seconds: float, occupied_s: float) -> None:
+        """A batch of `n` units; about the last ten count."""
+        self.count += 1
+        weight = max(LATEST, 1 / self.count)
+        self.size += weight * (n - self.size)
+        self.unit_s += weight * (seconds / n - self.unit_s)
+        off = occupied_s / n - self.occupied_s
+        self.occupied_s += weight * off
+        self.variance = (1 - weight) * (self.variance + weight * off * off)
+
+    @property
+    def doubt_s(self) -> float:
+        """Twice the standard error of `occupied_s`."""
+        return 2 * sqrt(self.variance * max(LATEST / (2 - LATEST), 1 / self.count))
 
 
 class CostCurve:
@@ -130,12 +150,7 @@ class CostCurve:
         self.base_s = t - self.slope_s * n
 
     def _bin(self, n: int, seconds: float, occupied_s: float) -> None:
-        found = self.bins.setdefault((n - 1).bit_length(), SizeBin())
-        found.count += 1
-        weight = max(0.1, 1 / found.count)
-        found.size += weight * (n - found.size)
-        found.unit_s += weight * (seconds / n - found.unit_s)
-        found.occupied_s += weight * (occupied_s / n - found.occupied_s)
+        self.bins.setdefault((n - 1).bit_length(), SizeBin()).add(n, seconds, occupied_s)
         if self.count % FORGET_EVERY == 0:
             for each in self.bins.values():
                 each.count //= 2
@@ -145,6 +160,7 @@ class CostCurve:
     def _judge_sizes(self) -> None:
         measured = {place: each for place, each in self.bins.items() if each.count >= BIN_KNOWN}
         self.best_s = min((each.unit_s for each in measured.values()), default=self._t / self._n)
-        least = SAME_COST * min((each.occupied_s for each in measured.values()), default=0.0)
-        good = max((place for place, each in measured.items() if each.occupied_s <= least), default=-1)
+        # On a busy machine the means of equal sizes lie further apart than that: only what is beyond doubt counts.
+        least = SAME_COST * min((each.occupied_s + each.doubt_s for each in measured.values()), default=0.0)
+        good = max((p for p, each in measured.items() if each.occupied_s - each.doubt_s <= least), default=-1)
         self.cap = 2**good if measured and good < max(measured) else 0

@@ -74,6 +74,17 @@ def test_sizes_that_cost_more_a_row_are_not_worth_running() -> None:
     assert curve.best_s == pytest.approx(0.0010)
 
 
+def test_a_size_is_not_given_up_for_what_may_be_chance() -> None:
+    """Batches that share a core now and then take half as long again: 8 % between the means of two sizes say nothing then."""
+    noisy, quiet = CostCurve(), CostCurve()
+    for number in range(64):
+        size, off = (4, 32)[number % 2], (0.7, 1.3)[number // 2 % 2]
+        seconds = size * (0.0010 if size < 32 else 0.00108)
+        noisy.observe(size, seconds * off)
+        quiet.observe(size, seconds)
+    assert (noisy.cap, quiet.cap) == (0, 4)
+
+
 def test_what_the_hand_over_takes_is_spread_over_the_rows() -> None:
     """A quick model whose thread waits for a core: large batches that were interrupted now and then still pay."""
     alone, handed, dear = CostCurve(), CostCurve(), CostCurve()
