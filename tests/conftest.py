@@ -1,5 +1,6 @@
 """Fixtures that cost too much to make for each test: meshes and foreign clients."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ def pytest_configure() -> None:
     # No test asserts on time: a busy machine takes an example longer than Hypothesis's 200 ms.
     settings.register_profile("headrace", deadline=None)
     settings.load_profile("headrace")
+    # As in the services (headrace.inference.backends): some tests import ONNX Runtime before those do.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 @pytest.fixture(scope="session")
