@@ -84,10 +84,8 @@ class FileDigests:
             others = [known for known in self._read(remembered) if known.identity[:2] != one.identity[:2]]
             content = msgspec.json.encode([*others, one][-MOST:])
             own = remembered.with_name(f"{remembered.name}.{os.getpid()}")
-            with open(
-                os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb"
-            ) as file:
-                file.write(content)
+            own.touch(mode=0o600)
+            own.write_bytes(content)
             own.replace(remembered)
 
 
