@@ -11,8 +11,9 @@ import pytest
 
 from headrace.inference.v2.grpc_service_pb2 import ModelStatisticsRequest
 from headrace.inference.v2.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from tests.conftest import MeshOf
 from tests.support.http2 import Request, grpc_frame, send
-from tests.support.mesh import CALL_TIMEOUT_S, Mesh, bearer
+from tests.support.mesh import CALL_TIMEOUT_S, Mesh, MeshOptions, bearer
 from tests.support.node import Node
 from tests.support.requests import output, slow
 from tests.support.traces import trace
@@ -27,6 +28,16 @@ ABOUT_A_SECOND = 2500
 # Fifty calls at once keep their own client from its clock: half of them were told of 12 ms late, not of 3.
 APART_S = 0.004
 LONGER_THAN_NODE_STARTS = 3 * ABOUT_A_SECOND
+UNTAUGHT = {
+    "h1": MeshOptions(config="gateway: {hot_path: h1}\n"),
+    "h2": MeshOptions(config="gateway: {hot_path: h2}\n"),
+}
+
+
+@pytest.fixture(scope="module", params=["h1", "h2"])
+def hot_mesh(request: pytest.FixtureRequest, mesh_of: MeshOf) -> Mesh:
+    """Of these tests alone: a replica that knows what `slow` takes refuses at entry what is to wait here."""
+    return mesh_of(UNTAUGHT[request.param])
 
 
 def rows_executed(mesh: Mesh, stub: GRPCInferenceServiceStub, model: str = "slow") -> int:
