@@ -136,14 +136,18 @@ async def test_figures_outlive_the_process(settings: Settings, target: str, toke
         assert [count.requests for count in (await client.edge()).counts] == [2]
 
 
-async def test_streams_end_with_metering(settings: Settings, target: str) -> None:
+async def test_streams_end_with_metering(settings: Settings, target: str, token: Callable[[str], Credentials]) -> None:  # fmt: skip
     """A gateway that logs on does not hold metering up; its stream ends with success, as any may."""
     ended: asyncio.Task[Any]
     async with open_channel(target) as local:
-        async with build(settings):
+        async with build(settings) as running, open_channel(running.server.address) as tcp:
             stub: Any = AccessLogServiceStub(local)
             call = stub.StreamAccessLogs()
             await call.write(message(logged("r1")))
+            client = MeteringClient(tcp, token("observe"))
+            async with asyncio.timeout(10):  # a stream that has not begun when metering ends is cancelled
+                while not (await client.edge()).counts:
+                    pass
             ended = asyncio.create_task(_answer(call))
         await asyncio.wait_for(ended, 5)
 

@@ -106,7 +106,7 @@ async def test_whom_the_first_batch_had_no_room_for_has_waited_for_a_slot_too(tm
         clock.now = 10.125
         gate.set()
         await asyncio.gather(running, *others)
-    assert [len(batch.tickets) for batch in seen] == [4, 2]
+    assert sorted(len(batch.tickets) for batch in seen) == [2, 4]  # either may be heard of first
     assert {batch.wait_ns(ticket) for batch in seen for ticket in batch.tickets} == {0}
 
 
