@@ -17,7 +17,7 @@ from headrace.metering.client import UsageKind
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.rpc import Call, Caller
 from tests.fakes.neighbours import Shelf
-from tests.fakes.replica import CLOCK, encoded, replica, request
+from tests.fakes.replica import CLOCK, Replica, encoded, replica, request
 
 
 async def test_a_cached_answer_is_the_computed_one() -> None:
@@ -113,6 +113,14 @@ class Queue:
         raise HeadraceError("QUEUE_FULL", "full")
 
 
+async def answered_behind(queue: Queue, one: Replica) -> Inference:
+    """The replica's answer to one and the same request, with `queue` before its model."""
+    model = replace(one.model, executor=cast(Batcher, queue))
+    call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
+    answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
+    return await answers.answer(model, asked_of(model, request(3.0), call), call)
+
+
 async def test_the_queue_knows_the_deadline_of_a_request_whose_answer_is_cached() -> None:
     """Its caller's, not the model's own: what can't be in time has to be refused at entry."""
     queue, deadline = Queue(), CLOCK.monotonic() + 1.0
@@ -132,12 +140,8 @@ async def test_what_would_be_refused_is_looked_up_where_answers_are_found(*, fou
     async with replica(cacheable=True) as one:
         for _ in range(1000):
             one.model.lookups.ended(hit=found)
-        model = replace(one.model, executor=cast(Batcher, queue))
-        call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
-        answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
-        asked = asked_of(model, request(3.0), call)
         with pytest.raises(HeadraceError, match="QUEUE_FULL" if found else "DEADLINE_INFEASIBLE"):
-            await answers.answer(model, asked, call)
+            await answered_behind(queue, one)
     assert len(one.shelf.asked) == int(found)
 
 
@@ -148,12 +152,9 @@ async def test_a_model_that_refuses_some_looks_nobody_up_in_vain(*, found: bool)
     async with replica(cacheable=True) as one:
         for _ in range(1000):
             one.model.lookups.ended(hit=found)
-        model = replace(one.model, executor=cast(Batcher, queue))
-        call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
-        answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
         for _ in range(32):
             with pytest.raises(HeadraceError, match="QUEUE_FULL"):
-                await answers.answer(model, asked_of(model, request(3.0), call), call)
+                await answered_behind(queue, one)
     assert len(queue.deadlines) == 32
     assert len(one.shelf.asked) == (32 if found else 2)
 
@@ -162,12 +163,9 @@ async def test_what_is_worked_out_already_is_not_refused() -> None:
     """It needs no place in the queue: it shares what is under way."""
     queue = Queue(HeadraceError("DEADLINE_INFEASIBLE", "too late"))
     async with replica(cacheable=True) as one:
-        model = replace(one.model, executor=cast(Batcher, queue))
-        call = Call("/test", {}, Caller("acme", frozenset()), CLOCK.monotonic())
-        answers = Answers(one.shelf, AnswerKeys(b"s" * 32), 60.0)
         await one.infer(3.0)
         one.shelf.under_way = set(one.shelf.answers)
-        shared = await answers.answer(model, asked_of(model, request(3.0), call), call)
+        shared = await answered_behind(queue, one)
     assert shared.level == "memory"
     assert queue.behind == []
 

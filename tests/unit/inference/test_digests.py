@@ -82,6 +82,18 @@ def test_a_file_system_that_tells_seconds_has_to_be_waited_for() -> None:
         assert settled(one, fine + FINE_NS + 1)
 
 
+def test_what_changes_while_it_is_read_is_not_remembered(file: Path, remembered: Path) -> None:
+    """Nobody knows which of the two contents the digest is of."""
+
+    def changed_meanwhile() -> int:
+        with file.open("ab") as stream:
+            stream.write(b"x")
+        return later()
+
+    FileDigests(remembered, changed_meanwhile).of(file)
+    assert not remembered.exists()
+
+
 def test_small_files_are_read(file: Path, remembered: Path) -> None:
     """And nothing at all is remembered by who shares with nobody."""
     file.write_bytes(b"small")
